@@ -1,0 +1,1 @@
+"""The race: comparison, tuning, statistics, store and engines."""

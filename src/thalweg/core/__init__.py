@@ -1,0 +1,1 @@
+"""The five nouns: problem, method, point and trace, comparison's recipe, paper."""

@@ -1,0 +1,234 @@
+"""AdaHessian: Adam with the Hessian's diagonal in place of the gradient's square."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+from torch.optim.optimizer import ParamsT
+
+from thalweg.optim._base import ElementwiseOptimizer, check
+
+
+class AdaHessian(ElementwiseOptimizer):
+    """Adam whose step is divided by an estimate of the curvature along each coordinate.
+
+        z = random signs                                        one per element of the parameters
+        h = |gradient of <g, z>|                                = |H z|, one more backward pass
+        h = mean of h over the spatial dimensions               of convolution kernels
+        exp_avg             = beta1 * exp_avg             + (1 - beta1) * g
+        exp_hessian_diag_sq = beta2 * exp_hessian_diag_sq + (1 - beta2) * h^2
+        d = sqrt(exp_hessian_diag_sq / (1 - beta2^t))^hessian_power + eps
+        p = p - lr * (exp_avg / (1 - beta1^t) / d + weight_decay * p)
+
+    The optimizer differentiates the gradients, so they must carry their graph: call
+    `loss.backward(create_graph=True)` before `step()`, or in the closure. `step` frees the graph
+    and leaves `p.grad` with its values. torch warns once that such a backward forms a reference
+    cycle; `step` breaks it, and setting `p.grad` from `torch.autograd.grad(loss, params,
+    create_graph=True)` forms none.
+
+    In distributed training torch cannot differentiate through its own averaging: run forward and
+    backward under `model.no_sync()`. Whenever `torch.distributed` is initialised, `step` averages
+    gradients and curvature over the default process group itself.
+
+    Use it when the problem is badly scaled, or tuning Adam's `lr` for each part of a model is the
+    burden. Avoid it when memory is short (the graph is kept until `step`) or an operation lacks a
+    second derivative (fused attention, some CUDA kernels). Cost: one product with the Hessian per
+    refresh, about a second backward pass, and two tensors of state per parameter, as Adam; three
+    if `hessian_interval > 1`.
+
+    Attributes:
+        hessian_products: Products with the Hessian computed since construction.
+
+    Args:
+        params: Parameters, named parameters or groups of them.
+        lr: Learning rate, >= 0; on another scale than Adam's.
+        betas: Decay rates of the averages of the gradient and of the squared curvature, in [0, 1).
+        eps: Added to the denominator, >= 0.
+        weight_decay: Decoupled decay towards zero, >= 0; 0 for none.
+        hessian_power: Exponent of the curvature in [0, 1]: 1 is the method, 0 is momentum alone.
+        hessian_interval: Steps from one product with the Hessian to the next, >= 1. In between
+            the last estimate is used and the gradients need no graph.
+        spatial_average: Average the curvature over the dimensions after the second. Turn it off
+            for parameters of three or more dimensions that are not convolution kernels.
+        seed: Of the random signs, which are a function of the seed, the parameter's position
+            among all and its step count alone; torch's own generators are not touched.
+        maximize: Ascend instead of descend.
+        compile: Run the update through `torch.compile`: faster, same numbers up to rounding.
+
+    Raises:
+        ValueError: If a hyperparameter is outside its range or a parameter is complex.
+
+    Example:
+        >>> import torch
+        >>> from thalweg.optim import AdaHessian
+        >>> p = torch.nn.Parameter(torch.tensor([3.0, -2.0]))
+        >>> optimizer = AdaHessian([p], lr=1.0, betas=(0.0, 0.0), eps=0.0)
+        >>> loss = (torch.tensor([1.0, 100.0]) * p**2).sum()
+        >>> loss.backward(create_graph=True)
+        >>> optimizer.step()  # Newton's step, for the Hessian is diagonal
+        >>> p.tolist()
+        [0.0, 0.0]
+
+    Paper: ADAHESSIAN: An Adaptive Second Order Optimizer for Machine Learning, 2020,
+        arXiv 2006.00719. Differs: the paper averages the signed estimate z * Hz over a block, the
+        authors' code |Hz|, as here; they agree for blocks of one element. Of the paper's blocks
+        this has the convolution kernels'; other parameters have blocks of one.
+    """
+
+    needs_graph = True
+    state_names = ("exp_avg", "exp_hessian_diag_sq")
+    n_inputs = 2
+    constants = ("betas", "eps", "hessian_power", "weight_decay")
+    hessian_products = 0
+    _step_supports_amp_scaling = True  # a GradScaler then leaves it to step to unscale
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float = 0.15,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-4,
+        weight_decay: float = 0.0,
+        hessian_power: float = 1.0,
+        hessian_interval: int = 1,
+        spatial_average: bool = True,
+        seed: int = 0,
+        maximize: bool = False,
+        compile: bool = False,
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "hessian_power": hessian_power,
+            "hessian_interval": hessian_interval,
+            "spatial_average": spatial_average,
+            "seed": seed,
+            "maximize": maximize,
+            "compile": compile,
+        }
+        super().__init__(params, defaults)
+
+    def validate(self, group: dict[str, Any]) -> None:
+        """Raise a ValueError with a sentence for a hyperparameter outside its range."""
+        super().validate(group)
+        check("hessian_power", group["hessian_power"], "in [0, 1]", lambda k: 0 <= k <= 1)
+        check(
+            "hessian_interval",
+            group["hessian_interval"],
+            "a whole number >= 1",
+            lambda n: n >= 1 and n == int(n),
+        )
+
+    def prepare(self) -> bool:
+        """Estimate the curvature, free the graph, average over processes, undo loss scaling."""
+        scale, overflow = getattr(self, "grad_scale", None), getattr(self, "found_inf", None)
+        if overflow is not None and scale is None:
+            raise RuntimeError(
+                "AdaHessian unscales the curvature together with the gradients: leave out "
+                "scaler.unscale_(optimizer) before scaler.step(optimizer)."
+            )
+        self._fresh = {} if overflow else self._curvature()
+        params = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
+        for p in params:
+            p.grad = p.grad.detach()
+        measured = [p.grad for p in params] + list(self._fresh.values())
+        if dist.is_available() and dist.is_initialized() and not overflow:
+            _average_over_processes(measured)
+        if scale is not None:
+            torch._foreach_div_(measured, scale)
+        return not overflow
+
+    def inputs(self, p: Tensor) -> list[Tensor]:
+        """Return gradient and curvature."""
+        h = self._fresh.pop(p, None)
+        return [*super().inputs(p), self.state[p]["hessian_diag"] if h is None else h]
+
+    def _curvature(self) -> dict[Tensor, Tensor]:
+        """Return |Hz|, averaged over kernels, for each parameter whose estimate is due."""
+        everything = [(group, p) for group in self.param_groups for p in group["params"]]
+        due: list[tuple[dict[str, Any], Tensor, Tensor]] = []
+        for position, (group, p) in enumerate(everything):
+            state = self.state.get(p, {})
+            step = state.get("step", 0)
+            stale = step % group["hessian_interval"] == 0 or "hessian_diag" not in state
+            if p.grad is not None and stale:
+                due.append((group, p, _random_signs(p, group["seed"], position, step)))
+        if not due:
+            return {}
+        pairs = [(p.grad, z) for _, p, z in due if p.grad is not None and p.grad.requires_grad]
+        if not pairs:
+            raise RuntimeError(
+                "AdaHessian needs the graph of the gradients: call "
+                "loss.backward(create_graph=True) before step() or in its closure."
+            )
+        grads, signs = zip(*pairs, strict=True)
+        params = [p for _, p, _ in due]
+        products = torch.autograd.grad(grads, params, signs, materialize_grads=True)
+        self.hessian_products += 1
+        fresh = {}
+        for (group, p, _), product in zip(due, products, strict=True):
+            h = product.abs()
+            if group["spatial_average"] and p.ndim > 2:
+                h = h.mean(tuple(range(2, p.ndim)), keepdim=True).expand_as(p).contiguous()
+            if group["hessian_interval"] > 1:
+                self.state[p]["hessian_diag"] = h
+            fresh[p] = h
+        return fresh
+
+    def coefficients(self, group: dict[str, Any], step: int) -> dict[str, float]:
+        """Return the numbers in `update` that change from step to step."""
+        beta1, beta2 = group["betas"]
+        return {
+            "rate": group["lr"] / (1 - beta1**step),
+            "root": math.sqrt(1 - beta2**step),
+            "keep": 1 - group["lr"] * group["weight_decay"],
+        }
+
+    @staticmethod
+    def update(
+        p: Tensor,
+        g: Tensor,
+        h: Tensor,
+        exp_avg: Tensor,
+        exp_hessian_diag_sq: Tensor,
+        *,
+        rate: float,
+        root: float,
+        keep: float,
+        betas: tuple[float, float],
+        eps: float,
+        hessian_power: float,
+        weight_decay: float,
+    ) -> None:
+        """Apply one step to tensors of one shape, in place."""
+        beta1, beta2 = betas
+        exp_avg.lerp_(g, 1 - beta1)
+        exp_hessian_diag_sq.lerp_(h * h, 1 - beta2)
+        denominator = exp_hessian_diag_sq.sqrt().div_(root).pow_(hessian_power).add_(eps)
+        if weight_decay:
+            p.mul_(keep)
+        p.sub_((exp_avg * rate).div_(denominator))
+
+
+def _random_signs(p: Tensor, *key: int) -> Tensor:
+    digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
+    generator = torch.Generator(p.device).manual_seed(int.from_bytes(digest) >> 1)
+    z = torch.empty(p.shape, dtype=p.dtype, device=p.device)
+    return z.random_(0, 2, generator=generator).mul_(2).sub_(1)
+
+
+def _average_over_processes(tensors: list[Tensor]) -> None:
+    flat = torch.cat([x.reshape(-1) for x in tensors])
+    dist.all_reduce(flat)
+    flat.div_(dist.get_world_size())
+    parts = torch.split(flat, [x.numel() for x in tensors])
+    for x, part in zip(tensors, parts, strict=True):
+        x.copy_(part.view_as(x))

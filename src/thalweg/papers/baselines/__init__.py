@@ -1,0 +1,1 @@
+"""What torch ships, as baselines: the same mechanism, no claim."""

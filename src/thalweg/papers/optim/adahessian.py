@@ -1,0 +1,111 @@
+"""ADAHESSIAN (2020): Adam with the Hessian's diagonal in place of the gradient's square."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from thalweg.core.method import Choice, Interval
+from thalweg.core.paper import Paper
+from thalweg.optim import AdaHessian
+from thalweg.training.methods import optimizer_method
+
+
+def equations_retyped() -> None:
+    """Follow the paper's equations for single numbers.
+
+    The function is separable, so that z * Hz is the Hessian's diagonal for every draw of z.
+    """
+    quartic, square, start = [0.5, 2.0, 1.0], [1.0, -0.5, 0.25], [1.0, -2.0, 0.5]
+    steps, lr, beta1, beta2, eps, power, decay = 10, 0.05, 0.7, 0.9, 1e-2, 0.6, 0.1
+    theta, m, s = list(start), [0.0] * 3, [0.0] * 3
+    for t in range(1, steps + 1):
+        for i in range(3):
+            g = 4 * quartic[i] * theta[i] ** 3 + 2 * square[i] * theta[i]
+            d = 12 * quartic[i] * theta[i] ** 2 + 2 * square[i]
+            m[i] = beta1 * m[i] + (1 - beta1) * g
+            s[i] = beta2 * s[i] + (1 - beta2) * d * d
+            m_hat, s_hat = m[i] / (1 - beta1**t), s[i] / (1 - beta2**t)
+            theta[i] -= lr * (m_hat / (math.sqrt(s_hat) ** power + eps) + decay * theta[i])
+
+    ours = torch.tensor(start, dtype=torch.float64, requires_grad=True)
+    optimizer = AdaHessian(
+        [ours], lr, betas=(beta1, beta2), eps=eps, hessian_power=power, weight_decay=decay
+    )
+    a, b = torch.tensor(quartic, dtype=torch.float64), torch.tensor(square, dtype=torch.float64)
+    for _ in range(steps):
+        _step(optimizer, (a * ours**4 + b * ours**2).sum())
+    torch.testing.assert_close(
+        ours.detach(), torch.tensor(theta, dtype=torch.float64), rtol=1e-12, atol=1e-12
+    )
+
+
+def the_probe_is_rademacher() -> None:
+    """On a coupled quadratic z * Hz takes exactly two values, each about half of the time."""
+    matrix = torch.tensor([[3.0, 1.0], [1.0, 2.0]], dtype=torch.float64)
+    ours = torch.tensor([1.0, 1.0], dtype=torch.float64, requires_grad=True)
+    optimizer = AdaHessian([ours], lr=1.0, betas=(0.0, 0.0), eps=0.0)
+    alike = 0
+    for _ in range(200):
+        before = ours.detach().clone()
+        _step(optimizer, ours @ matrix @ ours / 2)
+        estimate = (matrix @ before) / (before - ours.detach())
+        if torch.allclose(estimate, torch.tensor([4.0, 3.0], dtype=torch.float64)):
+            alike += 1
+        else:
+            torch.testing.assert_close(estimate, torch.tensor([2.0, 1.0], dtype=torch.float64))
+        with torch.no_grad():
+            ours.fill_(1.0)
+    assert 65 <= alike <= 135, f"{alike} of 200 draws had equal signs"  # 5 standard deviations
+
+
+def kernels_are_averaged_over_space() -> None:
+    """The magnitudes of a convolution kernel's estimate are averaged over its last dimensions."""
+    curvature = torch.arange(1.0, 37.0, dtype=torch.float64).reshape(2, 2, 3, 3)
+    curvature[:, :, 0] *= -1
+    ours = torch.ones(2, 2, 3, 3, dtype=torch.float64, requires_grad=True)
+    optimizer = AdaHessian([ours], lr=1.0, betas=(0.0, 0.0), eps=0.0)
+    _step(optimizer, (curvature * ours**2).sum() / 2)
+    expected = 1 - curvature / curvature.abs().mean(dim=(2, 3), keepdim=True)
+    torch.testing.assert_close(ours.detach(), expected)
+
+
+def _step(optimizer: AdaHessian, loss: Tensor) -> None:
+    optimizer.zero_grad()
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    gradients = torch.autograd.grad(loss, parameters, create_graph=True)
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = gradient
+    optimizer.step()
+
+
+PAPER = Paper(
+    id="adahessian",
+    title="ADAHESSIAN: An Adaptive Second Order Optimizer for Machine Learning",
+    year=2020,
+    arxiv="2006.00719",
+    headline="Accuracy on CIFAR-10 1.80 and 1.45 points above Adam's with ResNet-20 and ResNet-32, "
+    "on ImageNet 5.55 points above; 0.13 and 0.33 BLEU on IWSLT14 and WMT14, and 2.7 and 1.0 less "
+    "perplexity on PTB and WikiText-103, than AdamW.",
+    provides=(AdaHessian,),
+    methods=(
+        optimizer_method(
+            "adahessian",
+            AdaHessian,
+            takes=("lr", "betas", "eps", "weight_decay", "hessian_power"),
+            space={
+                "lr": Interval(1e-3, 1.0, log=True),
+                "weight_decay": Choice((0.0, 1e-5, 1e-4, 5e-4, 1e-3, 1e-2)),
+            },
+            knobs={
+                "lr": (0.15, 0.05),
+                "betas": ((0.9, 0.999), (0.5, 0.9)),
+                "eps": (1e-4, 1e-1),
+                "weight_decay": (0.0, 0.1),
+                "hessian_power": (1.0, 0.5),
+            },
+            needs={"graph"},
+        ),
+    ),
+    oracles=(equations_retyped, the_probe_is_rademacher, kernels_are_averaged_over_space),
+)

@@ -1,0 +1,73 @@
+"""UBA (2025): a learning rate schedule for a budget of steps, with one shape parameter."""
+
+import math
+
+import torch
+from torch.optim import SGD
+from torch.optim.lr_scheduler import CosineAnnealingLR
+
+from thalweg.core.method import Interval
+from thalweg.core.paper import Paper
+from thalweg.schedules import UBA
+from thalweg.training.methods import schedule_method
+
+
+def _optimizer(lr: float) -> SGD:
+    return SGD([torch.zeros(1, requires_grad=True)], lr=lr)
+
+
+def cosine_annealing_where_phi_is_two() -> None:
+    """At phi = 2 the schedule is torch's cosine annealing, at every step."""
+    total_steps, pair = 37, (_optimizer(0.3), _optimizer(0.3))
+    ours = UBA(pair[0], total_steps, phi=2, eta_min=0.01)
+    cosine = CosineAnnealingLR(pair[1], T_max=total_steps, eta_min=0.01)
+    for _ in range(total_steps + 1):
+        assert math.isclose(ours.get_last_lr()[0], cosine.get_last_lr()[0], rel_tol=1e-12)
+        for optimizer, schedule in zip(pair, (ours, cosine), strict=True):
+            optimizer.step()
+            schedule.step()
+
+
+def equation_retyped() -> None:
+    """Follow the formula for several shapes; the half-way value tells them apart."""
+    for phi in (0.25, 1.0, 2.0, 5.0):
+        optimizer = _optimizer(0.5)
+        schedule = UBA(optimizer, 100, phi=phi, eta_min=0.1)
+        rates = []
+        for _ in range(101):
+            rates.append(schedule.get_last_lr()[0])
+            optimizer.step()
+            schedule.step()
+        expected = [
+            0.4
+            * 2
+            * (1 + math.cos(math.pi * t / 100))
+            / (2 * phi + (2 - phi) * (1 + math.cos(math.pi * t / 100)))
+            + 0.1
+            for t in range(101)
+        ]
+        torch.testing.assert_close(torch.tensor(rates), torch.tensor(expected))
+        assert rates[0] == 0.5
+        assert math.isclose(rates[50], 0.1 + 0.4 * 2 / (2 + phi), rel_tol=1e-12)
+        assert math.isclose(rates[100], 0.1, rel_tol=1e-12)
+
+
+PAPER = Paper(
+    id="uba-schedule",
+    title="Stepsize anything: A unified learning rate schedule for budgeted-iteration training",
+    year=2025,
+    arxiv="2505.24452",
+    headline="One schedule with one shape parameter is reported to beat step, cosine, cyclic, REX, "
+    "OneCycle and budgeted-linear schedules across vision and language tasks and several training "
+    "budgets.",
+    provides=(UBA,),
+    methods=(
+        schedule_method(
+            "uba",
+            UBA,
+            space={"phi": Interval(0.1, 10.0, log=True)},
+            knobs={"phi": (1.0, 5.0), "eta_min": (0.0, 1e-4), "warmup_steps": (0, 1)},
+        ),
+    ),
+    oracles=(cosine_annealing_where_phi_is_two, equation_retyped),
+)

@@ -1,0 +1,1 @@
+"""Problems to race on: embedded ones, one file each, and loaders for the user's own files."""

@@ -1,0 +1,25 @@
+"""Training: a method is a function from a training setup to a training setup."""
+
+from thalweg.training.batches import Batch, Batches, Data
+from thalweg.training.loop import Training, plain_step, train
+from thalweg.training.methods import loss_method, optimizer_method, schedule_method, wrapper_method
+from thalweg.training.metrics import METRICS
+from thalweg.training.problem import TrainingProblem
+from thalweg.training.setup import Setup, Transform
+
+__all__ = [
+    "METRICS",
+    "Batch",
+    "Batches",
+    "Data",
+    "Setup",
+    "Training",
+    "TrainingProblem",
+    "Transform",
+    "loss_method",
+    "optimizer_method",
+    "plain_step",
+    "schedule_method",
+    "train",
+    "wrapper_method",
+]

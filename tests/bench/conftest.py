@@ -1,0 +1,38 @@
+import tempfile
+import warnings
+from pathlib import Path
+
+import pytest
+
+from thalweg.bench import store as store_module
+
+MEMORY = Path("/dev/shm")  # commits there need not wait for a disk
+
+
+@pytest.fixture
+def folder(tmp_path):
+    if not MEMORY.is_dir():
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir=MEMORY, prefix="thalweg-") as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def path(folder):
+    """Of a store that does not exist yet."""
+    return folder / "runs.sqlite3"
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Let claims die soon."""
+    monkeypatch.setattr(store_module, "HEARTBEAT", 0.1)
+    monkeypatch.setattr(store_module, "GRACE", 0.6)
+
+
+@pytest.fixture
+def no_warnings():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield

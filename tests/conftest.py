@@ -1,0 +1,5 @@
+from hypothesis import settings
+
+# Machines that run tests are shared: an example may take its time, and must be the same each time.
+settings.register_profile("thalweg", deadline=None, derandomize=True)
+settings.load_profile("thalweg")
