@@ -8,7 +8,7 @@ from collections import Counter
 
 from optuna.trial import TrialState
 
-from tests.bench.tiny import ROOT, impatient
+from tests.bench.racing import ROOT, impatient
 from thalweg.bench.store import Shelf, Store
 from thalweg.bench.work import Record
 from thalweg.core.method import Choice, Interval

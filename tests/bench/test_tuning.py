@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.bench.tiny import ROOT
+from tests.bench.racing import ROOT
 from thalweg.bench.tuning import STARTUP, best_trial, distributions, labelled, propose
 from thalweg.core.method import Choice, Interval
 

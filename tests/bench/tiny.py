@@ -1,30 +1,16 @@
-"""A problem as fast as Python is, contenders of every character, and engines to race them on."""
+"""A problem as fast as Python is, and contenders of every character."""
 
 import hashlib
-import json
 import math
 import os
 import random
 import signal
-import sys
 import time
-from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
-from types import SimpleNamespace
 
-import thalweg.bench.store
-from thalweg.bench.budget import Budget
-from thalweg.bench.comparison import Comparison, Race
-from thalweg.bench.results import ProblemFacts
-from thalweg.bench.store import Store
-from thalweg.bench.work import execute
 from thalweg.core.method import Choice, Interval, Method
 from thalweg.core.problem import Metric
-from thalweg.core.recipe import Ingredient, Recipe
 from thalweg.core.trace import Cost, Diverged, Point
-
-ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
@@ -142,125 +128,3 @@ def dies_once(flag):
         return _dies()
 
     return _method("dies-once", build)
-
-
-def recipe(method, **arguments):
-    return Recipe((Ingredient(method, arguments),))
-
-
-def facts(problem):
-    return ProblemFacts(
-        name=problem.name,
-        description=problem.description,
-        kind=problem.kind,
-        metric=problem.metric.name,
-        better=problem.metric.better,
-        margin=problem.metric.margin,
-        percent=problem.metric.percent,
-        progress=problem.progress,
-        judged=problem.judged,
-        target=problem.target,
-        steps=problem.steps,
-        source=problem.source,
-    )
-
-
-def comparison(problem, recipes, *, trials=3, seeds=2, budget=None, seed=0):
-    recipes = [item if isinstance(item, Recipe) else recipe(item) for item in recipes]
-    recipes = {str(item): item for item in recipes}
-    budget = Budget.parse(budget)
-    return Comparison((facts(problem),), recipes, trials, seeds, budget, "cpu", seed)
-
-
-class Inline:
-    """An engine without processes: makes each run when it is waited for, in any order."""
-
-    def __init__(self, problem, jobs=1, *, shuffle=None):
-        self.problem = problem
-        self.jobs = jobs
-        self.begun = []
-        self.waiting = []
-        self.random = random.Random(shuffle)
-
-    @property
-    def free(self):
-        return self.jobs - len(self.waiting)
-
-    def submit(self, job):
-        self.begun.append(job)
-        self.waiting.append(job)
-
-    def wait(self, seconds):
-        if not self.waiting:
-            time.sleep(seconds / 10)
-            return []
-        job = self.waiting.pop(self.random.randrange(len(self.waiting)))
-        return [(job, execute(self.problem, job))]
-
-    def close(self):
-        self.waiting.clear()
-
-
-def race(plan, store, engine, observe=lambda progress: None):
-    """Carry a comparison out on a store that is opened for it."""
-    keep = Store(str(store))
-    try:
-        carried = Race(plan, keep, observe)
-        carried.carry_out(engine)
-        return carried
-    finally:
-        engine.close()
-        keep.close()
-
-
-def outcomes(runs):
-    """What must not depend on how a race was carried out: everything but the seconds."""
-    return {
-        f"{run.contender} {run.lane} {run.number}": [
-            run.recipe,
-            run.seed,
-            run.trace.outcome,
-            [dict(point.quality) for point in run.trace.points],
-        ]
-        for run in runs
-    }
-
-
-def log_of(path, event="end"):
-    """How often each run has begun or ended."""
-    lines = Path(path).read_text().splitlines() if Path(path).exists() else []
-    split = [line.split("\t") for line in lines]
-    return Counter(what for kind, _, what in split if kind == event)
-
-
-def workers_of(path):
-    return {int(line.split("\t")[1]) for line in Path(path).read_text().splitlines()}
-
-
-def impatient(heartbeat=0.3, grace=3.0):
-    """Let claims die soon."""
-    thalweg.bench.store.HEARTBEAT = heartbeat
-    thalweg.bench.store.GRACE = grace
-
-
-def main(settings):
-    """The program that tests kill and interrupt: ``thalweg.compare`` on the tiny problem."""
-    from thalweg import compare
-    from thalweg.bench.compare import Interrupted
-
-    settings = SimpleNamespace(**settings)
-    impatient(grace=settings.grace)
-    problem = Tiny(log=settings.log, seconds=settings.seconds)
-    try:
-        results = compare(
-            problem, [GOOD, FAIR], trials=3, seeds=2, jobs=settings.jobs, store=settings.store
-        )
-    except Interrupted as interrupted:
-        results = interrupted.results
-    print(json.dumps({"missing": results.missing, "runs": outcomes(results.runs)}))
-
-
-if __name__ == "__main__":
-    from tests.bench import tiny  # so that nothing in a worker's job belongs to __main__
-
-    tiny.main(json.loads(sys.argv[1]))

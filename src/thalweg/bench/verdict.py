@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from thalweg.bench import wording
 from thalweg.bench.results import Lane, ProblemFacts
 from thalweg.bench.statistics import Effect
 
@@ -32,6 +33,16 @@ def describe(
         target: Value of the watched metric that counts as reached.
         standings: By lane; the tuned lane decides where there is one.
     """
+    for sentence in _sentences(baseline, problem, target, standings):
+        yield sentence.replace(wording.NBSP, " ")
+
+
+def _sentences(
+    baseline: str,
+    problem: ProblemFacts,
+    target: float,
+    standings: "Mapping[Lane, Sequence[Standing]]",
+) -> Iterator[str]:
     lane: Lane = "tuned" if "tuned" in standings else "defaults"
     row = standings.get(lane, ())
     others = [standing for standing in row if standing.effect is not None]
@@ -40,7 +51,7 @@ def describe(
     if reference is None:
         yield f"On {problem.name} no final run of {baseline}, the baseline, has been made yet."
         return
-    value = show(reference.median, problem)
+    value = wording.quality(reference.median, problem)
     if not others:
         yield f"On {problem.name}, {how}, {baseline} ends at {value} {problem.metric} (median)."
         return
@@ -67,54 +78,44 @@ def describe(
         )
 
 
-def show(value: float, problem: ProblemFacts) -> str:
-    """Write a value of the problem's metric."""
-    if not math.isfinite(value):
-        return "failed"
-    return f"{100 * value:.1f} %" if problem.percent else f"{value:.4g}"
-
-
-def show_difference(value: float, problem: ProblemFacts) -> str:
-    """Write a difference of two values of the problem's metric."""
-    if not math.isfinite(value):
-        return "beyond measure"
-    return f"{100 * value:.1f}" if problem.percent else f"{value:.3g}"
-
-
 def _pace(standing: "Standing", reference: "Standing", problem: ProblemFacts, target: float) -> str:
     own, other = standing.to_target["steps"], reference.to_target["steps"]
-    goal = show(target, problem)
+    goal = wording.quality(target, problem)
     if 2 * min(own.reached, other.reached) < own.n:
         return (
             f"reaches {goal} in {own.reached} of {own.n} runs, {reference.contender} in "
             f"{other.reached} of {other.n}"
         )
-    parts = []
-    for cost in ("steps", "seconds"):
-        ratio = standing.ratios[cost]
-        parts.append(f"{ratio.ratio:.2g}x the {cost} ({ratio.low:.2g} to {ratio.high:.2g})")
+    steps, seconds = (wording.speed(standing.ratios[cost]) for cost in ("steps", "seconds"))
     missed = f" (in {own.reached} of {own.n} runs)" if own.reached < own.n else ""
-    return f"reaches {goal}{missed} in {parts[0]} and {parts[1]} of {reference.contender}"
+    return (
+        f"reaches {goal}{missed} in {steps} the steps and {seconds} the seconds of "
+        f"{reference.contender}"
+    )
 
 
 def _quality(effect: Effect, problem: ProblemFacts) -> str:
+    if math.isfinite(effect.low) and math.isfinite(effect.high):
+        bounds = f"95 % interval {wording.interval(effect.low, effect.high, problem)}"
+    else:
+        cause = "where runs failed" if effect.failures else f"with {effect.n} replicates"
+        bounds = f"no interval {cause}"
     unit = " points" if problem.percent else ""
-    size = (
-        f"difference {show_difference(effect.difference, problem)}{unit}, 95 % interval "
-        f"{show_difference(effect.low, problem)} to {show_difference(effect.high, problem)}"
-    )
+    what = f"difference {wording.difference(effect.difference, problem)}{unit}, {bounds}"
+    p_value = wording.p_value(effect.adjusted_p_value)
+    corrected = f"p {p_value if p_value[0] == '<' else f'= {p_value}'} after Holm's correction"
     if effect.verdict in ("better", "worse"):
-        return (
-            f"its final {problem.metric} is {effect.verdict} "
-            f"({size}, p = {effect.adjusted_p_value:.2g} after Holm's correction)"
-        )
+        return f"its final {problem.metric} is {effect.verdict} ({what}, {corrected})"
     if effect.verdict == "equivalent":
-        margin = show_difference(problem.margin, problem)
-        return f"its final {problem.metric} is equivalent within {margin}{unit} ({size})"
+        margin = wording.size(problem.margin, problem)
+        return f"its final {problem.metric} is equivalent within {margin} ({what})"
+    if effect.low > 0 or effect.high < 0:
+        # The interval is that of one comparison; the verdict allows for all of them.
+        return f"in final {problem.metric} a difference is not sure ({what}, {corrected})"
     power = (
-        f"; one of {show_difference(effect.detectable, problem)}{unit} would have been found with "
+        f"; a true one of {wording.size(effect.detectable, problem)} would have been found with "
         "80 % probability"
         if math.isfinite(effect.detectable)
         else ""
     )
-    return f"in final {problem.metric} no difference was found ({size}{power})"
+    return f"in final {problem.metric} no difference was found ({what}{power})"

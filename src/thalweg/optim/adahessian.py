@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -127,62 +128,6 @@ class AdaHessian(ElementwiseOptimizer):
             lambda n: n >= 1 and n == int(n),
         )
 
-    def prepare(self) -> bool:
-        """Estimate the curvature, free the graph, average over processes, undo loss scaling."""
-        scale, overflow = getattr(self, "grad_scale", None), getattr(self, "found_inf", None)
-        if overflow is not None and scale is None:
-            raise RuntimeError(
-                "AdaHessian unscales the curvature together with the gradients: leave out "
-                "scaler.unscale_(optimizer) before scaler.step(optimizer)."
-            )
-        self._fresh = {} if overflow else self._curvature()
-        params = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
-        for p in params:
-            p.grad = p.grad.detach()
-        measured = [p.grad for p in params] + list(self._fresh.values())
-        if dist.is_available() and dist.is_initialized() and not overflow:
-            _average_over_processes(measured)
-        if scale is not None:
-            torch._foreach_div_(measured, scale)
-        return not overflow
-
-    def inputs(self, p: Tensor) -> list[Tensor]:
-        """Return gradient and curvature."""
-        h = self._fresh.pop(p, None)
-        return [*super().inputs(p), self.state[p]["hessian_diag"] if h is None else h]
-
-    def _curvature(self) -> dict[Tensor, Tensor]:
-        """Return |Hz|, averaged over kernels, for each parameter whose estimate is due."""
-        everything = [(group, p) for group in self.param_groups for p in group["params"]]
-        due: list[tuple[dict[str, Any], Tensor, Tensor]] = []
-        for position, (group, p) in enumerate(everything):
-            state = self.state.get(p, {})
-            step = state.get("step", 0)
-            stale = step % group["hessian_interval"] == 0 or "hessian_diag" not in state
-            if p.grad is not None and stale:
-                due.append((group, p, _random_signs(p, group["seed"], position, step)))
-        if not due:
-            return {}
-        pairs = [(p.grad, z) for _, p, z in due if p.grad is not None and p.grad.requires_grad]
-        if not pairs:
-            raise RuntimeError(
-                "AdaHessian needs the graph of the gradients: call "
-                "loss.backward(create_graph=True) before step() or in its closure."
-            )
-        grads, signs = zip(*pairs, strict=True)
-        params = [p for _, p, _ in due]
-        products = torch.autograd.grad(grads, params, signs, materialize_grads=True)
-        self.hessian_products += 1
-        fresh = {}
-        for (group, p, _), product in zip(due, products, strict=True):
-            h = product.abs()
-            if group["spatial_average"] and p.ndim > 2:
-                h = h.mean(tuple(range(2, p.ndim)), keepdim=True).expand_as(p).contiguous()
-            if group["hessian_interval"] > 1:
-                self.state[p]["hessian_diag"] = h
-            fresh[p] = h
-        return fresh
-
     def coefficients(self, group: dict[str, Any], step: int) -> dict[str, float]:
         """Return the numbers in `update` that change from step to step."""
         beta1, beta2 = group["betas"]
@@ -217,6 +162,67 @@ class AdaHessian(ElementwiseOptimizer):
             p.mul_(keep)
         p.sub_((exp_avg * rate).div_(denominator))
 
+    def prepare(self) -> bool:
+        """Estimate the curvature, free the graph, average over processes, undo loss scaling."""
+        scale, overflow = getattr(self, "grad_scale", None), getattr(self, "found_inf", None)
+        if overflow is not None and scale is None:
+            raise RuntimeError(
+                "AdaHessian unscales the curvature together with the gradients: leave out "
+                "scaler.unscale_(optimizer) before scaler.step(optimizer)."
+            )
+        if overflow is not None and _distributed():
+            raise RuntimeError(
+                "AdaHessian takes no GradScaler in distributed training, where one process may "
+                "overflow and another not: train in bfloat16 or float32."
+            )
+        self._fresh = {} if overflow else self._curvature()
+        params = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
+        for p in params:
+            p.grad = p.grad.detach()
+        grads = [p.grad for p in params]
+        _average_over_processes(grads)
+        if scale is not None:
+            torch._foreach_div_([*grads, *self._fresh.values()], scale)
+        return not overflow
+
+    def inputs(self, p: Tensor) -> list[Tensor]:
+        """Return gradient and curvature."""
+        h = self._fresh.pop(p, None)
+        return [*super().inputs(p), self.state[p]["hessian_diag"] if h is None else h]
+
+    def _curvature(self) -> dict[Tensor, Tensor]:
+        """Return |Hz|, averaged over kernels, for each parameter whose estimate is due."""
+        everything = [(group, p) for group in self.param_groups for p in group["params"]]
+        due: list[tuple[dict[str, Any], Tensor, Tensor]] = []
+        for position, (group, p) in enumerate(everything):
+            state = self.state.get(p, {})
+            step = state.get("step", 0)
+            stale = step % group["hessian_interval"] == 0 or "hessian_diag" not in state
+            if p.grad is not None and stale:
+                due.append((group, p, _random_signs(p, group["seed"], position, step)))
+        if not due:
+            return {}
+        pairs = [(p.grad, z) for _, p, z in due if p.grad is not None and p.grad.requires_grad]
+        if not pairs:
+            raise RuntimeError(
+                "AdaHessian needs the graph of the gradients: call "
+                "loss.backward(create_graph=True) before step() or in its closure."
+            )
+        grads, signs = zip(*pairs, strict=True)
+        params = [p for _, p, _ in due]
+        products = torch.autograd.grad(grads, params, signs, materialize_grads=True)
+        self.hessian_products += 1
+        _average_over_processes(products)
+        fresh = {}
+        for (group, p, _), product in zip(due, products, strict=True):
+            h = product.abs()
+            if group["spatial_average"] and p.ndim > 2:
+                h = h.mean(tuple(range(2, p.ndim)), keepdim=True).expand_as(p).contiguous()
+            if group["hessian_interval"] > 1:
+                self.state[p]["hessian_diag"] = h
+            fresh[p] = h
+        return fresh
+
 
 def _random_signs(p: Tensor, *key: int) -> Tensor:
     digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
@@ -225,7 +231,13 @@ def _random_signs(p: Tensor, *key: int) -> Tensor:
     return z.random_(0, 2, generator=generator).mul_(2).sub_(1)
 
 
-def _average_over_processes(tensors: list[Tensor]) -> None:
+def _distributed() -> bool:
+    return dist.is_available() and dist.is_initialized()
+
+
+def _average_over_processes(tensors: Sequence[Tensor]) -> None:
+    if not _distributed() or not tensors:
+        return
     flat = torch.cat([x.reshape(-1) for x in tensors])
     dist.all_reduce(flat)
     flat.div_(dist.get_world_size())

@@ -9,9 +9,9 @@ import altair as alt
 import numpy as np
 from numpy.typing import NDArray
 
+from thalweg.bench import wording
 from thalweg.bench.analysis import ProblemAnalysis
 from thalweg.bench.results import ProblemFacts, Results, Run
-from thalweg.report import wording
 from thalweg.report.encodings import (
     COSTS,
     X_SCALES,

@@ -13,9 +13,9 @@ from typing import Any
 import jinja2
 import vl_convert
 
+from thalweg.bench import wording
 from thalweg.bench.analysis import ProblemAnalysis
 from thalweg.bench.results import LANES, ProblemFacts, Results
-from thalweg.report import wording
 from thalweg.report.charts import problem_charts, profile_chart
 from thalweg.report.encodings import Chart
 from thalweg.report.figures import VEGA_LITE, write_figures

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from thalweg.bench import wording
 from thalweg.bench.analysis import ProblemAnalysis, Standing
 from thalweg.bench.results import LANES, ProblemFacts, Results, Run
 from thalweg.core.trace import COSTS, Cost
-from thalweg.report import wording
 from thalweg.report.charts import cost_to_target
 
 BADGES = {

@@ -92,7 +92,11 @@ def memory(value: float) -> str:
 def speed(ratio: SpeedRatio) -> str:
     """Write a ratio of costs with its interval, such as 0.61x (0.52 to 0.70)."""
     low, high = (_times(value).rstrip("x") for value in (ratio.low, ratio.high))
-    return f"{_times(ratio.ratio)} ({low} to {high})"
+    if math.isinf(ratio.high):
+        bounds = "no bounds" if ratio.low == 0 else f"at least {low}"
+    else:
+        bounds = f"at most {high}" if ratio.low == 0 else f"{low} to {high}"
+    return f"{_times(ratio.ratio)} ({bounds})"
 
 
 def p_value(value: float) -> str:
