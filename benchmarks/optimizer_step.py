@@ -68,9 +68,9 @@ def training_steps() -> dict[str, Step]:
 
 def training_step(make: Callable[[list[nn.Parameter]], torch.optim.Optimizer], name: str) -> Step:
     model = nn.Sequential(
-        *(nn.Conv2d(1, 16, 3, padding=1), nn.ReLU()),
-        *(nn.Conv2d(16, 32, 3, stride=2, padding=1), nn.ReLU()),
-        *(nn.Flatten(), nn.Linear(512, 64), nn.ReLU(), nn.Linear(64, 10)),
+        *(nn.Conv2d(1, 32, 3, padding=1), nn.ReLU()),
+        *(nn.Conv2d(32, 64, 3, stride=2, padding=1), nn.ReLU()),
+        *(nn.Flatten(), nn.Linear(1024, 128), nn.ReLU(), nn.Linear(128, 10)),
     )
     optimizer = make(list(model.parameters()))
     batch, target = torch.randn(64, 1, 8, 8), torch.randint(0, 10, (64,))

@@ -17,7 +17,7 @@ from thalweg.core.trace import Cost, Point, Trace
 SHELF = Shelf("hammered", "higher")
 SPACE = {"m.lr": Interval(1e-3, 1.0, log=True), "m.betas": Choice(((0.9, 0.99), (0.5, 0.9)))}
 PARAMETERS = {"m.lr": 0.1, "m.betas": (0.5, 0.9)}
-KEYS = [f"key {i}" for i in range(12)]
+KEYS = [f"key {i}" for i in range(8)]
 
 
 def record(value=0.5, outcome="finished", error=None):

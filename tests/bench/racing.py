@@ -111,7 +111,8 @@ def log_of(path, event="end"):
 
 
 def workers_of(path):
-    return {int(line.split("\t")[1]) for line in Path(path).read_text().splitlines()}
+    lines = Path(path).read_text().splitlines() if Path(path).exists() else []
+    return {int(line.split("\t")[1]) for line in lines}
 
 
 def impatient(heartbeat=0.3, grace=3.0):

@@ -52,8 +52,8 @@ class Tiny:
 
     def run(self, recipe, seed, *, steps, device, final):
         (ingredient,) = recipe.ingredients
-        score = ingredient.method.build(**ingredient.arguments)
         self._note("begin", recipe, seed, steps, final)
+        score = ingredient.method.build(**ingredient.arguments)
         for quarter in range(5):
             time.sleep(self.seconds / 5)
             step = steps * quarter // 4
@@ -61,7 +61,13 @@ class Tiny:
             quality = {self.progress: value}
             if final and quarter == 4:
                 quality[self.judged] = value - 0.125
-            yield Point(Cost(steps=step, seconds=step * self.per_step, gradients=step), quality)
+            cost = Cost(
+                steps=step,
+                seconds=step * self.per_step,
+                startup=min(step, 1) * self.per_step,
+                gradients=step,
+            )
+            yield Point(cost, quality)
         self._note("end", recipe, seed, steps, final)
 
     def _note(self, event, *run):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from thalweg.bench.budget import Budget
 from thalweg.bench.engines import Died, Engine
@@ -24,7 +24,8 @@ CALIBRATION_STEPS = 30
 ATTEMPTS = 3  # times a run is begun whose worker dies
 
 
-Stage = Literal["calibration", "defaults", "tuning", "tuned"]
+Stage = Literal["calibration", "tuning", "defaults", "tuned"]
+STAGES: tuple[Stage, ...] = get_args(Stage)  # in the order in which runs are made
 
 
 @dataclass(frozen=True)
@@ -351,7 +352,9 @@ def affordable_steps(calibration: Record, seconds: float) -> int:
         return CALIBRATION_STEPS  # what fails so early needs no longer a run to be judged
     cost = points[-1].cost
     per_step = (cost.seconds - cost.startup) / (cost.steps - 1)
-    return max(1, int((seconds - cost.startup) / per_step)) if per_step > 0 else CALIBRATION_STEPS
+    if per_step <= 0:
+        return CALIBRATION_STEPS
+    return max(1, 1 + int((seconds - cost.startup) / per_step))
 
 
 @cache
@@ -360,6 +363,8 @@ def versions() -> str:
     return ", ".join(f"{name} {version(name)}" for name in ("thalweg", "torch"))
 
 
-def _priority(wish: Wish) -> tuple[int, str]:
-    # All contenders' runs of a replicate lie close together in time, in an order drawn by lot.
-    return wish.number, wish.job.key
+def _priority(wish: Wish) -> tuple[int, int, str]:
+    # The contenders' runs of a replicate lie close together in time, in an order drawn by lot, so
+    # that whatever else the machine does slows all of them alike. Tuned runs therefore wait until
+    # there is nothing else to do.
+    return STAGES.index(wish.stage), wish.number, wish.job.key

@@ -81,12 +81,13 @@ def _sentences(
 def _pace(standing: "Standing", reference: "Standing", problem: ProblemFacts, target: float) -> str:
     own, other = standing.to_target["steps"], reference.to_target["steps"]
     goal = wording.quality(target, problem)
-    if 2 * min(own.reached, other.reached) < own.n:
+    ratios = [standing.ratios[cost] for cost in ("steps", "seconds")]
+    if not all(0 < ratio.ratio < math.inf for ratio in ratios) or not own.reached:
         return (
             f"reaches {goal} in {own.reached} of {own.n} runs, {reference.contender} in "
             f"{other.reached} of {other.n}"
         )
-    steps, seconds = (wording.speed(standing.ratios[cost]) for cost in ("steps", "seconds"))
+    steps, seconds = map(wording.speed, ratios)
     missed = f" (in {own.reached} of {own.n} runs)" if own.reached < own.n else ""
     return (
         f"reaches {goal}{missed} in {steps} the steps and {seconds} the seconds of "

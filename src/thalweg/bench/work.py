@@ -85,6 +85,7 @@ def execute(problem: Problem, job: Job) -> Record:
     """Make a run; whatever goes wrong in it is an outcome."""
     import torch
 
+    _load_what_torch_puts_off()
     started = time.time()
     points: list[Point] = []
     outcome: Outcome = "finished"
@@ -109,6 +110,17 @@ def lost(reason: str) -> Record:
     """Return the record of a run that came to no outcome of its own."""
     now = time.time()
     return Record(Trace((), "failed", reason), "", "", now, now)
+
+
+@cache
+def _load_what_torch_puts_off() -> None:
+    """Else the first run of a process would pay for the seconds that it takes."""
+    import torch
+
+    parameter = torch.zeros(1, requires_grad=True)
+    optimizer = torch.optim.SGD([parameter])
+    torch.autograd.backward(parameter.sum())
+    optimizer.step()
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, overload
 
 import torch
@@ -34,19 +34,18 @@ class ElementwiseOptimizer(torch.optim.Optimizer):
 
     needs_graph: ClassVar[bool] = False
     state_names: ClassVar[tuple[str, ...]]
-    n_inputs: ClassVar[int] = 1
     constants: ClassVar[tuple[str, ...]]
     update: ClassVar[Callable[..., None]]
 
     def __init__(self, params: ParamsT, defaults: dict[str, Any]) -> None:
         self.validate(defaults)
         super().__init__(params, defaults)
-        self._layouts: dict[tuple[int, ...], _Layout] = {}
+        self._packings: dict[tuple[int, ...], list[_Pack]] = {}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take over the state of a pickle, a deep copy or a loaded state dict."""
         super().__setstate__(state)
-        self._layouts = {}
+        self._packings = {}
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group of parameters; its hyperparameters are checked as the constructor's are."""
@@ -78,7 +77,7 @@ class ElementwiseOptimizer(torch.optim.Optimizer):
         return True
 
     def inputs(self, p: Tensor) -> list[Tensor]:
-        """Return the `n_inputs` tensors that `update` only reads, the gradient first."""
+        """Return the tensors that `update` only reads, the gradient first; once a step."""
         assert p.grad is not None
         return [p.grad]
 
@@ -132,85 +131,94 @@ class ElementwiseOptimizer(torch.optim.Optimizer):
             state["step"] += 1
             alike.setdefault((state["step"], p.dtype, p.device), []).append(p)
         for (step, _, _), members in alike.items():
-            numbers: dict[str, Any] = dict(self.coefficients(group, step))
             update: Callable[..., None] = self.update
+            numbers: dict[str, Any] = dict(self.coefficients(group, step))
             if group["compile"]:  # numbers as tensors, so that new values are no new program
                 update = _compiled(update)
                 numbers = {k: torch.tensor(x, dtype=torch.float64) for k, x in numbers.items()}
             numbers |= {name: group[name] for name in self.constants}
-            layout = self._layout(members)
-            jobs = [self._operands(p, group["maximize"]) for p in layout.alone]
-            jobs += [self._gather(pack, group["maximize"]) for pack in layout.packs]
-            for tensors in jobs:
-                update(*tensors, **numbers)
-            for pack in layout.packs:
-                torch._foreach_copy_(pack.params, pack.views[0])
+            for pack in self._packs(members):
+                rows = self._load(pack)
+                if group["maximize"]:
+                    rows[1] = -rows[1]
+                update(*rows, **numbers)
+                pack.store(rows[0])
 
-    def _operands(self, p: Tensor, maximize: bool) -> list[Tensor]:
-        """Return the tensors of one update: parameter, inputs, state; flat where that is free."""
-        state = self.state[p]
-        tensors = [p.detach(), *self.inputs(p), *(state[name] for name in self.state_names)]
-        if maximize:
-            tensors[1] = -tensors[1]
-        if _is_plain(p) and all(t.is_contiguous() for t in tensors):
-            return [t.view(-1) for t in tensors]
-        return tensors
+    def _load(self, pack: _Pack) -> list[Tensor]:
+        """Return the operands of one update: parameter, inputs, state."""
+        columns = zip(*([p, *self.inputs(p)] for p in pack.params), strict=True)
+        rows = [pack.load(i, column) for i, column in enumerate(columns)]
+        states = [self.state[p] for p in pack.params]
+        return rows + [pack.keep(name, states) for name in self.state_names]
 
-    def _gather(self, pack: _Pack, maximize: bool) -> list[Tensor]:
-        """Copy parameters and inputs into the pack; their state moves in once and stays."""
-        rows = [[p, *self.inputs(p)] for p in pack.params]
-        for views, column in zip(pack.views, zip(*rows, strict=True), strict=False):
-            torch._foreach_copy_(views, column)
-        if maximize:
-            pack.rows[1].neg_()
-        for name, views in zip(self.state_names, pack.views[len(rows[0]) :], strict=True):
-            states = [self.state[p][name] for p in pack.params]
-            if not all(map(operator.is_, states, views)):  # fresh, or loaded since
-                torch._foreach_copy_(views, states)
-                for p, view in zip(pack.params, views, strict=True):
-                    self.state[p][name] = view
-        return pack.rows
-
-    def _layout(self, params: list[Tensor]) -> _Layout:
-        key = tuple(map(id, params))
-        if key not in self._layouts:
-            if len(self._layouts) == 32:  # gradients come and go in ever new combinations
-                self._layouts.clear()
-            self._layouts[key] = _Layout(params, 1 + self.n_inputs + len(self.state_names))
-        return self._layouts[key]
-
-
-class _Layout:
-    """Which parameters, all of one dtype and device, are updated alone and which in packs."""
-
-    def __init__(self, params: list[Tensor], n_rows: int) -> None:
-        self.params = params  # held, so that no other tensor gets an id of this layout's key
-        self.alone = [p for p in params if p.numel() > _PACK or not _is_plain(p)]
-        batches: list[list[Tensor]] = []
-        room = -1
-        for p in params:
-            if p.numel() <= _PACK and _is_plain(p):
-                if p.numel() > room:
-                    batches.append([])
-                    room = _PACK
-                batches[-1].append(p)
+    def _packs(self, params: list[Tensor]) -> list[_Pack]:
+        """Divide parameters of one dtype and device into packs, the same while they are."""
+        key = tuple(map(id, params))  # ids stay theirs, since the packs hold the parameters
+        if key not in self._packings:
+            if len(self._packings) == 32:  # gradients come and go in ever new combinations
+                self._packings.clear()
+            packs: list[list[Tensor]] = [[]]
+            room = 0
+            for p in params:
+                alone = p.numel() >= _PACK or type(p) not in (Tensor, Parameter)
+                if alone or p.numel() > room:
+                    packs.append([])
+                    room = 0 if alone else _PACK
+                packs[-1].append(p)
                 room -= p.numel()
-        self.packs = [_Pack(batch, n_rows) for batch in batches]
+            self._packings[key] = [_Pack(pack) for pack in packs[1:]]
+        return self._packings[key]
 
 
 class _Pack:
-    """Small parameters end to end: a flat row for each operand, with a view for each parameter."""
+    """Parameters that one call updates: small ones laid end to end, or a single large one."""
 
-    def __init__(self, params: list[Tensor], n_rows: int) -> None:
+    def __init__(self, params: list[Tensor]) -> None:
         self.params = params
-        sizes = [p.numel() for p in params]
-        length = _ALIGN * max(1, math.ceil(sum(sizes) / _ALIGN))
-        dtype, device = params[0].dtype, params[0].device
-        self.rows = [torch.zeros(length, dtype=dtype, device=device) for _ in range(n_rows)]
-        self.views = []
-        for row in self.rows:
-            parts = torch.split(row[: sum(sizes)], sizes)
-            self.views.append([x.view(p.shape) for x, p in zip(parts, params, strict=True)])
+        self.single = len(params) == 1
+        self.plain = type(params[0]) in (Tensor, Parameter)  # and not a DTensor, say
+        self.sizes = [p.numel() for p in params]
+        self.length = sum(self.sizes)
+        if self.length < _PACK:
+            self.length = _ALIGN * max(1, math.ceil(self.length / _ALIGN))
+        self.rows: dict[int | str, tuple[Tensor, list[Tensor]]] = {}
+
+    def row(self, key: int | str) -> tuple[Tensor, list[Tensor]]:
+        """Return a flat row of this pack and the view of it for each parameter."""
+        if key not in self.rows:
+            like = self.params[0]
+            row = torch.zeros(self.length, dtype=like.dtype, device=like.device)
+            parts = torch.split(row[: sum(self.sizes)], self.sizes)
+            views = [x.view(p.shape) for x, p in zip(parts, self.params, strict=True)]
+            self.rows[key] = row, views
+        return self.rows[key]
+
+    def load(self, key: int, tensors: Sequence[Tensor]) -> Tensor:
+        """Return the tensors end to end: copied, unless a single one lies so already."""
+        if not self.plain:
+            return tensors[0].detach()
+        if self.single and self.sizes[0] == self.length and tensors[0].is_contiguous():
+            return tensors[0].detach().view(-1)
+        row, views = self.row(key)
+        torch._foreach_copy_(views, list(tensors))
+        return row
+
+    def keep(self, name: str, states: list[dict[str, Tensor]]) -> Tensor:
+        """Return a state end to end: it moves here once, and again if it was replaced since."""
+        if not self.plain:
+            return states[0][name]
+        row, views = self.row(name)
+        held = [state[name] for state in states]
+        if not all(map(operator.is_, held, views)):
+            torch._foreach_copy_(views, held)
+            for state, view in zip(states, views, strict=True):
+                state[name] = view
+        return row
+
+    def store(self, row: Tensor) -> None:
+        """Copy the updated row of parameters back, unless it is the parameter itself."""
+        if 0 in self.rows and self.rows[0][0] is row:
+            torch._foreach_copy_(self.params, self.rows[0][1])
 
 
 def check(name: str, value: Any, expected: str, accepts: Callable[[Any], bool]) -> None:
@@ -221,10 +229,6 @@ def check(name: str, value: Any, expected: str, accepts: Callable[[Any], bool]) 
         accepted = False
     if not accepted:
         raise ValueError(f"{name} must be {expected}, not {value!r}.")
-
-
-def _is_plain(p: Tensor) -> bool:
-    return type(p) in (Tensor, Parameter)  # a DTensor is updated as it is, shard by shard
 
 
 @functools.cache

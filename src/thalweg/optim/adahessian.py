@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 from collections.abc import Sequence
@@ -56,8 +57,9 @@ class AdaHessian(ElementwiseOptimizer):
             the last estimate is used and the gradients need no graph.
         spatial_average: Average the curvature over the dimensions after the second. Turn it off
             for parameters of three or more dimensions that are not convolution kernels.
-        seed: Of the random signs, which are a function of the seed, the parameter's position
-            among all and its step count alone; torch's own generators are not touched.
+        seed: Of the random signs, which are a function of the seed, the parameters and their step
+            count: a resumed run draws on, equal processes draw alike, and torch's own generators
+            are not touched.
         maximize: Ascend instead of descend.
         compile: Run the update through `torch.compile`: faster, same numbers up to rounding.
 
@@ -83,8 +85,7 @@ class AdaHessian(ElementwiseOptimizer):
 
     needs_graph = True
     state_names = ("exp_avg", "exp_hessian_diag_sq")
-    n_inputs = 2
-    constants = ("betas", "eps", "hessian_power", "weight_decay")
+    constants = ("betas", "hessian_power", "weight_decay")
     hessian_products = 0
     _step_supports_amp_scaling = True  # a GradScaler then leaves it to step to unscale
 
@@ -131,9 +132,10 @@ class AdaHessian(ElementwiseOptimizer):
     def coefficients(self, group: dict[str, Any], step: int) -> dict[str, float]:
         """Return the numbers in `update` that change from step to step."""
         beta1, beta2 = group["betas"]
+        unit = (1 - beta2**step) ** (group["hessian_power"] / 2)
         return {
-            "rate": group["lr"] / (1 - beta1**step),
-            "root": math.sqrt(1 - beta2**step),
+            "rate": group["lr"] * unit / (1 - beta1**step),
+            "eps": group["eps"] * unit,
             "keep": 1 - group["lr"] * group["weight_decay"],
         }
 
@@ -146,10 +148,9 @@ class AdaHessian(ElementwiseOptimizer):
         exp_hessian_diag_sq: Tensor,
         *,
         rate: float,
-        root: float,
+        eps: float,
         keep: float,
         betas: tuple[float, float],
-        eps: float,
         hessian_power: float,
         weight_decay: float,
     ) -> None:
@@ -157,7 +158,7 @@ class AdaHessian(ElementwiseOptimizer):
         beta1, beta2 = betas
         exp_avg.lerp_(g, 1 - beta1)
         exp_hessian_diag_sq.lerp_(h * h, 1 - beta2)
-        denominator = exp_hessian_diag_sq.sqrt().div_(root).pow_(hessian_power).add_(eps)
+        denominator = exp_hessian_diag_sq.pow(hessian_power / 2).add_(eps)
         if weight_decay:
             p.mul_(keep)
         p.sub_((exp_avg * rate).div_(denominator))
@@ -191,44 +192,59 @@ class AdaHessian(ElementwiseOptimizer):
         return [*super().inputs(p), self.state[p]["hessian_diag"] if h is None else h]
 
     def _curvature(self) -> dict[Tensor, Tensor]:
-        """Return |Hz|, averaged over kernels, for each parameter whose estimate is due."""
-        everything = [(group, p) for group in self.param_groups for p in group["params"]]
-        due: list[tuple[dict[str, Any], Tensor, Tensor]] = []
-        for position, (group, p) in enumerate(everything):
-            state = self.state.get(p, {})
-            step = state.get("step", 0)
-            stale = step % group["hessian_interval"] == 0 or "hessian_diag" not in state
-            if p.grad is not None and stale:
-                due.append((group, p, _random_signs(p, group["seed"], position, step)))
+        """Return Hz, its magnitude averaged over kernels, for the parameters that are due."""
+        due: dict[Tensor, dict[str, Any]] = {}
+        alike: dict[tuple[Any, ...], list[Tensor]] = {}
+        for group in self.param_groups:
+            for p in group["params"]:
+                state = self.state.get(p, {})
+                step = state.get("step", 0)
+                stale = step % group["hessian_interval"] == 0 or "hessian_diag" not in state
+                if p.grad is not None and stale:
+                    due[p] = group
+                    alike.setdefault((group["seed"], step, p.dtype, p.device), []).append(p)
         if not due:
             return {}
-        pairs = [(p.grad, z) for _, p, z in due if p.grad is not None and p.grad.requires_grad]
-        if not pairs:
+        signs: dict[Tensor, Tensor] = {}
+        for (seed, step, _, _), params in alike.items():
+            signs |= _random_signs(params, (seed, step, len(signs)))
+        pairs = [(p.grad, z) for p, z in signs.items() if p.grad is not None]
+        graphed = [(g, z) for g, z in pairs if g.requires_grad]
+        if not graphed:
             raise RuntimeError(
                 "AdaHessian needs the graph of the gradients: call "
                 "loss.backward(create_graph=True) before step() or in its closure."
             )
-        grads, signs = zip(*pairs, strict=True)
-        params = [p for _, p, _ in due]
-        products = torch.autograd.grad(grads, params, signs, materialize_grads=True)
+        grads, probes = zip(*graphed, strict=True)
+        products = torch.autograd.grad(grads, list(due), probes, materialize_grads=True)
         self.hessian_products += 1
         _average_over_processes(products)
-        fresh = {}
-        for (group, p, _), product in zip(due, products, strict=True):
-            h = product.abs()
+        fresh = dict(zip(due, products, strict=True))
+        for p, group in due.items():
             if group["spatial_average"] and p.ndim > 2:
-                h = h.mean(tuple(range(2, p.ndim)), keepdim=True).expand_as(p).contiguous()
+                mean = fresh[p].abs().mean(tuple(range(2, p.ndim)), keepdim=True)
+                fresh[p] = mean.expand_as(p).contiguous()
             if group["hessian_interval"] > 1:
-                self.state[p]["hessian_diag"] = h
-            fresh[p] = h
+                self.state[p]["hessian_diag"] = fresh[p]
         return fresh
 
 
-def _random_signs(p: Tensor, *key: int) -> Tensor:
+def _random_signs(params: list[Tensor], key: tuple[int, ...]) -> dict[Tensor, Tensor]:
+    """Return signs of the parameters' shapes, the same whenever the key is."""
+    device, sizes = params[0].device, [p.numel() for p in params]
     digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
-    generator = torch.Generator(p.device).manual_seed(int.from_bytes(digest) >> 1)
-    z = torch.empty(p.shape, dtype=p.dtype, device=p.device)
-    return z.random_(0, 2, generator=generator).mul_(2).sub_(1)
+    generator = torch.Generator(device).manual_seed(int.from_bytes(digest) >> 1)
+    count = math.ceil(sum(sizes) / 8)
+    octets = torch.randint(256, (count,), generator=generator, device=device)
+    octets_to_signs = _signs_of_octets(params[0].dtype, device)
+    flat = octets_to_signs.index_select(0, octets).view(-1)[: sum(sizes)]
+    return {p: z.view(p.shape) for p, z in zip(params, torch.split(flat, sizes), strict=True)}
+
+
+@functools.cache
+def _signs_of_octets(dtype: torch.dtype, device: torch.device) -> Tensor:
+    bits = torch.arange(256, device=device)[:, None] >> torch.arange(8, device=device) & 1
+    return bits.to(dtype).mul_(2).sub_(1)  # a row of eight signs for each value of a byte
 
 
 def _distributed() -> bool:

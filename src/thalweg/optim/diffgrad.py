@@ -10,8 +10,6 @@ from torch.optim.optimizer import ParamsT
 
 from thalweg.optim._base import ElementwiseOptimizer
 
-_LOG2_E = math.log2(math.e)  # exp2 is several times faster than exp on some CPUs
-
 
 class DiffGrad(ElementwiseOptimizer):
     """Adam with a friction: a coordinate whose gradient stays the same takes half of Adam's step.
@@ -116,8 +114,7 @@ class DiffGrad(ElementwiseOptimizer):
         beta1, beta2 = betas
         exp_avg.lerp_(g, 1 - beta1)
         exp_avg_sq.lerp_(g * g, 1 - beta2)
-        change = previous_grad.sub_(g).abs_()
-        inverse_friction = change.mul_(-_LOG2_E).exp2_().add_(1)
-        denominator = exp_avg_sq.sqrt().add_(eps).mul_(inverse_friction)
-        p.sub_((exp_avg * rate).div_(denominator))
+        friction = previous_grad.sub_(g).abs_().sigmoid_()
+        denominator = exp_avg_sq.sqrt().add_(eps)
+        p.sub_(friction.mul_(exp_avg).mul_(rate).div_(denominator))
         previous_grad.copy_(g)

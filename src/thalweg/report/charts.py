@@ -31,6 +31,7 @@ from thalweg.report.encodings import (
     edge_label,
     field_of,
     judged,
+    measured_kinds,
     miss_shape,
     opacity,
     padded,
@@ -44,7 +45,6 @@ from thalweg.report.encodings import (
     significant,
     specification,
     tooltips,
-    varying_kinds,
     watched,
 )
 
@@ -261,7 +261,7 @@ def time_to_target(results: Results, analysis: ProblemAnalysis) -> Chart:
         edges[kind] = (max(spent[kind], default=1.0) or 1.0, first)
         for row in of_kind:
             row["x"] = MISSED * edges[kind][0] if row["missed"] else row["x"]
-    shown = varying_kinds(rows) or ["steps"]
+    shown = measured_kinds(rows) or ["steps"]
     any_missed = any(row["missed"] for row in rows)
     return Chart(
         name="target",

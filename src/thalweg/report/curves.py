@@ -27,13 +27,13 @@ from thalweg.report.encodings import (
     dash,
     field_of,
     lanes_of,
+    measured_kinds,
     opacity,
     quality_domains,
     quality_text,
     rescaled,
     significant,
     specification,
-    varying_kinds,
     watched,
 )
 
@@ -60,7 +60,7 @@ def learning_curves(results: Results, analysis: ProblemAnalysis) -> Chart:
     for row in rows:
         for key in ("low", "high"):
             row[key] = worst if row[key] is None else row[key]
-    kinds = varying_kinds(rows)
+    kinds = measured_kinds(rows)
     variants = {
         f"{kind}/{x}/{name}": rescaled(
             spec, {"x": {"type": x}, "y": y}, least={"linear": -1, "log": 0}[x]

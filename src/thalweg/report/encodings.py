@@ -323,17 +323,10 @@ def capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def varying_kinds(rows: Rows) -> list[str]:
-    """List the costs measured, leaving out gradients where they only repeat the steps."""
-    kinds = [
+def measured_kinds(rows: Rows) -> list[str]:
+    """List the costs that were measured."""
+    return [
         kind
         for kind in ("steps", "seconds", "gradients")
         if any(row["kind"] == kind and row["x"] for row in rows)
     ]
-    costs = {
-        kind: [(row["contender"], row["x"]) for row in rows if row["kind"] == kind]
-        for kind in kinds
-    }
-    if "gradients" in costs and costs["gradients"] == costs.get("steps"):
-        kinds.remove("gradients")
-    return kinds
