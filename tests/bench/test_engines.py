@@ -57,6 +57,7 @@ def first_answer(engine, seconds=60.0):
 
 
 def test_a_lane_serves_job_after_job_and_ends_with_the_engine(folder):
+    threads = threading.active_count()
     problem = Tiny(log=str(folder / "log"))
     engine = local(problem)
     assert engine.free == 1
@@ -80,6 +81,10 @@ def test_a_lane_serves_job_after_job_and_ends_with_the_engine(folder):
     engine.submit(job(Tiny(log=problem.log, seconds=60)))
     engine.close()
     assert_gone(workers_of(problem.log))
+    until = time.monotonic() + 10
+    while threading.active_count() > threads and time.monotonic() < until:
+        time.sleep(0.05)
+    assert threading.active_count() == threads
 
 
 class Unreadable:

@@ -120,7 +120,28 @@ def test_closing_gives_up_claims_at_once(path):
     first.close()
     assert claim(second) is not None
     second.close()
-    assert not os.path.exists(f"{path}-journal")
+    open_files = [os.path.realpath(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd")]
+    assert not [file for file in open_files if file.startswith(str(path))]
+
+
+@pytest.mark.parametrize("moment", ["create_new_trial", "set_trial_user_attr"])
+def test_closing_gives_up_claims_that_an_interrupt_cut_short(path, monkeypatch, moment):
+    first, second = Store(str(path)), Store(str(path))
+    act = getattr(first._storage, moment)
+
+    def act_and_be_interrupted(*arguments):
+        act(*arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(first._storage, moment, act_and_be_interrupted)
+        first.finish(claim(first), record(), 1.0)
+    assert claim(second) is None
+    first.close()
+    stored = second.find(SHELF)
+    assert stored == ({} if moment == "create_new_trial" else {"a": record()})
+    assert claim(second) is not None
+    second.close()
 
 
 def test_a_run_whose_program_died_while_storing_it_is_found(store):

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from hypothesis import given
@@ -31,6 +33,24 @@ def test_it_falls_with_time_and_falls_earlier_for_a_larger_phi(phi, larger, t, l
     schedule = UBA(optimizer(1.0), 10, phi=phi)
     assert 0 <= schedule.factor(t + later) < schedule.factor(t) <= 1
     assert UBA(optimizer(1.0), 10, phi=phi * larger).factor(t) < schedule.factor(t)
+
+
+@pytest.mark.parametrize("phi", [0.25, 1.0, 2.0, 5.0])
+def test_chained_equals_the_formula(phi):
+    rates = rates_of(UBA(optimizer(0.5), 40, phi=phi, eta_min=0.1), 40)
+    for step, (rate,) in enumerate(rates):
+        c = 1 + math.cos(math.pi * step / 40)
+        assert rate == pytest.approx(0.1 + 0.4 * 2 * c / (2 * phi + (2 - phi) * c), rel=1e-14)
+    assert rates[0] == [0.5]
+    assert rates[20] == [pytest.approx(0.1 + 0.4 * 2 / (2 + phi))]
+    assert rates[40] == [0.1]
+
+
+def test_two_is_cosine_annealing():
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer(0.3), T_max=30, eta_min=0.01)
+    ours = rates_of(UBA(optimizer(0.3), 30, phi=2, eta_min=0.01), 30)
+    for rate, other in zip(ours, rates_of(cosine, 30), strict=True):
+        assert rate == pytest.approx(other, rel=1e-12)
 
 
 def test_each_group_falls_from_its_own_rate():

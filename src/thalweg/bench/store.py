@@ -4,6 +4,7 @@ import hashlib
 import random
 import threading
 import time
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -58,7 +59,8 @@ class Store:
     A run is claimed by adding a row in the state *running*; of several claims on a key the oldest
     living one holds, and a claim lives as long as its process gives signs of life. A complete row
     never changes. So a program that is killed loses the runs it was making and nothing else, and
-    programs on one store share the work.
+    programs on one store share the work. On several machines their clocks must agree to within a
+    few seconds.
 
     Args:
         url: ``sqlite:///file``, ``postgresql://user@host/database``, any other URL of SQLAlchemy,
@@ -77,6 +79,7 @@ class Store:
         self._storage = _open(full)
         self._studies: dict[Shelf, Study] = {}
         self._held: set[int] = set()
+        self._owner = uuid.uuid4().hex
         self._closing = threading.Event()
         self._pulse = threading.Thread(target=self._give_signs_of_life, daemon=True)
         self._pulse.start()
@@ -120,7 +123,7 @@ class Store:
                 state=TrialState.RUNNING,
                 params=labelled({name: parameters[name] for name in inside}, inside),
                 distributions=distributions(inside),
-                user_attrs={"key": key, "alive": time.time()},
+                user_attrs={"key": key, "owner": self._owner, "alive": time.time()},
             )
             claim = self._storage.create_new_trial(self._study(shelf)._study_id, template)
             self._held.add(claim)
@@ -147,8 +150,10 @@ class Store:
         self._closing.set()
         self._pulse.join()
         with self._errors_are_sentences():
-            for claim in list(self._held):
-                self._end(claim, TrialState.FAIL)
+            # Those too that an interrupt kept from being noted.
+            for row in [row for shelf in self._studies for row in self._rows(shelf)]:
+                if row.state == TrialState.RUNNING and row.user_attrs["owner"] == self._owner:
+                    self._end(row._trial_id, TrialState.FAIL)
         self._storage.remove_session()
         self._storage.engine.dispose()
 
@@ -182,14 +187,15 @@ class Store:
         record: Record | None = None,
         value: float | None = None,
     ) -> bool:
-        self._held.discard(claim)
         try:
             if record is not None:
                 self._storage.set_trial_user_attr(claim, "record", record.to_dict())
             self._storage.set_trial_state_values(claim, state, None if value is None else [value])
+            ended = True
         except UpdateFinishedTrialError:
-            return False
-        return True
+            ended = False
+        self._held.discard(claim)
+        return ended
 
     def _rows(self, shelf: Shelf) -> list[FrozenTrial]:
         # The study reads from the database what has changed since the last time.

@@ -40,7 +40,7 @@ class ElementwiseOptimizer(torch.optim.Optimizer):
     def __init__(self, params: ParamsT, defaults: dict[str, Any]) -> None:
         self.validate(defaults)
         super().__init__(params, defaults)
-        self._packings: dict[tuple[int, ...], list[_Pack]] = {}
+        self._packings: dict[tuple[Any, ...], list[_Pack]] = {}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take over the state of a pickle, a deep copy or a loaded state dict."""
@@ -153,20 +153,21 @@ class ElementwiseOptimizer(torch.optim.Optimizer):
 
     def _packs(self, params: list[Tensor]) -> list[_Pack]:
         """Divide parameters of one dtype and device into packs, the same while they are."""
-        key = tuple(map(id, params))  # ids stay theirs, since the packs hold the parameters
+        like = params[0]
+        key = like.dtype, like.device, *map(id, params)  # of tensors that the packs keep alive
         if key not in self._packings:
             if len(self._packings) == 32:  # gradients come and go in ever new combinations
                 self._packings.clear()
-            packs: list[list[Tensor]] = [[]]
-            room = 0
+            packs: list[list[Tensor]] = []
+            room = -1
             for p in params:
                 alone = p.numel() >= _PACK or type(p) not in (Tensor, Parameter)
                 if alone or p.numel() > room:
                     packs.append([])
-                    room = 0 if alone else _PACK
+                    room = _PACK
                 packs[-1].append(p)
-                room -= p.numel()
-            self._packings[key] = [_Pack(pack) for pack in packs[1:]]
+                room = -1 if alone else room - p.numel()
+            self._packings[key] = [_Pack(pack) for pack in packs]
         return self._packings[key]
 
 
@@ -198,7 +199,7 @@ class _Pack:
         if not self.plain:
             return tensors[0].detach()
         if self.single and self.sizes[0] == self.length and tensors[0].is_contiguous():
-            return tensors[0].detach().view(-1)
+            return tensors[0].view(-1).data  # not known as a view, or torch.compile would care
         row, views = self.row(key)
         torch._foreach_copy_(views, list(tensors))
         return row
