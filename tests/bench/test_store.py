@@ -133,9 +133,10 @@ def test_closing_gives_up_claims_that_an_interrupt_cut_short(path, monkeypatch, 
         act(*arguments)
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(first._storage, moment, act_and_be_interrupted)
+    monkeypatch.setattr(first._storage, moment, act_and_be_interrupted)
+    with pytest.raises(KeyboardInterrupt):
         first.finish(claim(first), record(), 1.0)
+    monkeypatch.undo()
     assert claim(second) is None
     first.close()
     stored = second.find(SHELF)
