@@ -294,6 +294,7 @@ def test_a_grad_scaler_changes_nothing_but_skips_overflows():
     scaler.unscale_(optimizer)
     with pytest.raises(RuntimeError, match="leave out"):
         scaler.step(optimizer)
+    run(optimizer, params, 1)
 
 
 def test_two_processes_equal_one(tmp_path):

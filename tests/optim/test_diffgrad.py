@@ -289,3 +289,10 @@ def test_a_model_may_change_its_dtype_between_steps():
         for p, old in zip(model.parameters(), before, strict=True):
             assert optimizer.state[p]["exp_avg"].dtype == dtype
             assert not torch.equal(p, old)
+
+
+def test_a_refused_group_leaves_the_optimizer_as_it_was():
+    optimizer = DiffGrad([Parameter(torch.ones(1))])
+    with pytest.raises(ValueError, match="lr must be"):
+        optimizer.add_param_group({"params": [Parameter(torch.ones(1))], "lr": -1.0})
+    assert len(optimizer.param_groups) == 1

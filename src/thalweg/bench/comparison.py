@@ -255,6 +255,7 @@ class Race:
 
     def read(self) -> list[Run]:
         """Return the runs that are known or in the store, making none."""
+        self._stored.clear()  # a run may have been kept since, the last before an interruption
         for walk in self._walks:
             while walk.wishes:
                 for wish in walk.wishes:

@@ -50,12 +50,16 @@ class ElementwiseOptimizer(torch.optim.Optimizer):
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group of parameters; its hyperparameters are checked as the constructor's are."""
         super().add_param_group(param_group)
-        self.validate(self.param_groups[-1])
-        if any(p.is_complex() for p in self.param_groups[-1]["params"]):
-            raise ValueError(
-                f"{type(self).__name__} takes real parameters: "
-                "keep a complex p as torch.view_as_real(p)."
-            )
+        try:
+            self.validate(self.param_groups[-1])
+            if any(p.is_complex() for p in self.param_groups[-1]["params"]):
+                raise ValueError(
+                    f"{type(self).__name__} takes real parameters: "
+                    "keep a complex p as torch.view_as_real(p)."
+                )
+        except ValueError:
+            self.param_groups.pop()
+            raise
 
     def validate(self, group: dict[str, Any]) -> None:
         """Raise a ValueError with a sentence for a hyperparameter outside its range."""

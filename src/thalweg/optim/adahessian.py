@@ -62,6 +62,7 @@ class AdaHessian(ElementwiseOptimizer):
             are not touched.
         maximize: Ascend instead of descend.
         compile: Run the update through `torch.compile`: faster, same numbers up to rounding.
+            A schedule of `lr` compiles nothing anew, other betas do.
 
     Raises:
         ValueError: If a hyperparameter is outside its range or a parameter is complex.
@@ -87,7 +88,9 @@ class AdaHessian(ElementwiseOptimizer):
     state_names = ("exp_avg", "exp_hessian_diag_sq")
     constants = ("betas", "hessian_power", "weight_decay")
     hessian_products = 0
-    _step_supports_amp_scaling = True  # a GradScaler then leaves it to step to unscale
+    _step_supports_amp_scaling = True  # a GradScaler then sets these and leaves the rest to step
+    grad_scale: Tensor | None
+    found_inf: Tensor | None
 
     def __init__(
         self,
@@ -167,6 +170,7 @@ class AdaHessian(ElementwiseOptimizer):
         """Estimate the curvature, free the graph, average over processes, undo loss scaling."""
         scale, overflow = getattr(self, "grad_scale", None), getattr(self, "found_inf", None)
         if overflow is not None and scale is None:
+            del self.grad_scale, self.found_inf  # which the scaler only does after a good step
             raise RuntimeError(
                 "AdaHessian unscales the curvature together with the gradients: leave out "
                 "scaler.unscale_(optimizer) before scaler.step(optimizer)."

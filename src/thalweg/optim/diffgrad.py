@@ -34,6 +34,7 @@ class DiffGrad(ElementwiseOptimizer):
             instead of adding `weight_decay * p` to the gradient. Acts if `weight_decay > 0`.
         maximize: Ascend instead of descend.
         compile: Run the update through `torch.compile`: faster, same numbers up to rounding.
+            A schedule of `lr` compiles nothing anew, other betas do.
 
     Raises:
         ValueError: If a hyperparameter is outside its range or a parameter is complex.
