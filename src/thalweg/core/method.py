@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from thalweg.core.example import Example
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -64,7 +66,7 @@ class Method:
             function from setup to setup; other kinds say in their problem what they expect.
         defaults: Every hyperparameter a recipe may set, with the paper's value.
         space: Where a tuner searches, for the hyperparameters that are tuned.
-        knobs: For each hyperparameter two values that must differ in effect.
+        example: Of the object it is made of, with the knobs that must be live.
         kind: The kind of problem it applies to.
         fills: The parts of the setup it takes for itself, such as ``optimizer``; two methods that
             fill the same part exclude each other.
@@ -77,16 +79,15 @@ class Method:
     build: Callable[..., Any]
     defaults: Mapping[str, Any] = field(default_factory=dict)
     space: Mapping[str, Space] = field(default_factory=dict)
-    knobs: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
+    example: Example | None = None
     kind: str = "training"
     fills: frozenset[str] = frozenset()
     needs: frozenset[str] = frozenset()
     clashes: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for role, names in (("search space", self.space), ("knobs", self.knobs)):
-            if unknown := set(names) - set(self.defaults):
-                raise ValueError(f"{self.name}: {role} of unknown arguments {sorted(unknown)}")
+        if unknown := set(self.space) - set(self.defaults):
+            raise ValueError(f"{self.name}: search space of unknown arguments {sorted(unknown)}")
         for name, space in self.space.items():
             if self.defaults[name] not in space:
                 raise ValueError(

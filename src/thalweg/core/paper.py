@@ -1,8 +1,10 @@
 """A paper: one publication, what it provides and how that is checked."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from thalweg.core.claim import Claim
+from thalweg.core.example import Example
 from thalweg.core.method import Method
 
 
@@ -19,6 +21,9 @@ class Paper:
         provides: The public objects that implement it.
         methods: How they enter a race.
         oracles: Exact checks that a wrong implementation fails: each raises ``AssertionError``.
+        examples: Of the provided objects that no method is made of.
+        claims: What it says of itself, to be measured again.
+        symptoms: When to reach for it: what a user would say, such as "my loss plateaus".
     """
 
     id: str
@@ -28,4 +33,12 @@ class Paper:
     headline: str
     provides: tuple[Callable[..., object], ...]
     methods: tuple[Method, ...] = ()
-    oracles: tuple[Callable[[], None], ...] = field(default=())
+    oracles: tuple[Callable[[], None], ...] = ()
+    examples: tuple[Example, ...] = ()
+    claims: tuple[Claim, ...] = ()
+    symptoms: tuple[str, ...] = ()
+
+    @property
+    def all_examples(self) -> tuple[Example, ...]:
+        """The examples of all provided objects, those of the methods first."""
+        return (*(m.example for m in self.methods if m.example is not None), *self.examples)

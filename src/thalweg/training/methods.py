@@ -9,10 +9,13 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from thalweg.core.example import Example
 from thalweg.core.method import Method, Space
 from thalweg.training.setup import Setup, Transform
 
 Knobs = Mapping[str, tuple[Any, Any]]
+
+RUNS_OWN = ("seed", "last_epoch")  # what a run sets itself, and no recipe
 
 
 def optimizer_method(
@@ -21,6 +24,7 @@ def optimizer_method(
     *,
     space: Mapping[str, Space],
     knobs: Knobs | None = None,
+    exceptions: Mapping[str, str] | None = None,
     takes: Iterable[str] | None = None,
     defaults: Mapping[str, Any] | None = None,
     needs: Iterable[str] = (),
@@ -35,7 +39,8 @@ def optimizer_method(
         name: Its name in recipes.
         optimizer: Called with the parameters and keywords.
         space: Where its hyperparameters are searched.
-        knobs: For each hyperparameter two values that must differ in effect.
+        knobs: For each argument two values that must differ in effect.
+        exceptions: Laws, or knobs, that do not hold, each with the reason.
         takes: The arguments a recipe may set; all but the parameters where not given.
         defaults: Values that differ from the signature's.
         needs: What it needs of a problem, such as ``graph``.
@@ -50,14 +55,12 @@ def optimizer_method(
         settings = {**(defaults or {}), **arguments}
 
         def transform(setup: Setup) -> Setup:
-            own = {"seed": setup.seed} if draws else {}
+            own = _seed(optimizer, setup)
             return replace(
                 setup, optimizer=lambda model: optimizer(parameters(model), **own, **settings)
             )
 
         return transform
-
-    draws = "seed" in inspect.signature(optimizer).parameters
 
     return Method(
         name=name,
@@ -65,7 +68,13 @@ def optimizer_method(
         build=build,
         defaults=_defaults(optimizer, 1, takes, defaults),
         space=space,
-        knobs=knobs or {},
+        example=Example(
+            optimizer,
+            "optimizer",
+            knobs=knobs or {},
+            needs=frozenset(needs),
+            exceptions=exceptions or {},
+        ),
         fills=frozenset({"optimizer"}),
         needs=frozenset(needs),
     )
@@ -77,15 +86,19 @@ def wrapper_method(
     *,
     space: Mapping[str, Space],
     knobs: Knobs | None = None,
+    exceptions: Mapping[str, str] | None = None,
     needs: Iterable[str] = (),
 ) -> Method:
     """Make a contender of an optimizer around an optimizer, such as a lookahead.
+
+    A wrapper with an argument ``seed`` gets that of the run.
 
     Args:
         name: Its name in recipes.
         wrapper: Called with the inner optimizer and keywords.
         space: Where its hyperparameters are searched.
-        knobs: For each hyperparameter two values that must differ in effect.
+        knobs: For each argument two values that must differ in effect.
+        exceptions: Laws, or knobs, that do not hold, each with the reason.
         needs: What it needs of a problem.
 
     Returns:
@@ -94,8 +107,9 @@ def wrapper_method(
 
     def build(**arguments: Any) -> Transform:
         def transform(setup: Setup) -> Setup:
+            own = _seed(wrapper, setup)
             return replace(
-                setup, optimizer=lambda model: wrapper(setup.optimizer(model), **arguments)
+                setup, optimizer=lambda model: wrapper(setup.optimizer(model), **own, **arguments)
             )
 
         return transform
@@ -106,7 +120,13 @@ def wrapper_method(
         build=build,
         defaults=_defaults(wrapper, 1),
         space=space,
-        knobs=knobs or {},
+        example=Example(
+            wrapper,
+            "wrapper",
+            knobs=knobs or {},
+            needs=frozenset(needs),
+            exceptions=exceptions or {},
+        ),
         needs=frozenset(needs),
     )
 
@@ -117,6 +137,7 @@ def schedule_method(
     *,
     space: Mapping[str, Space],
     knobs: Knobs | None = None,
+    exceptions: Mapping[str, str] | None = None,
 ) -> Method:
     """Make a contender of a learning rate schedule.
 
@@ -124,7 +145,8 @@ def schedule_method(
         name: Its name in recipes.
         schedule: Called with the optimizer, the number of steps of the run, and keywords.
         space: Where its hyperparameters are searched.
-        knobs: For each hyperparameter two values that must differ in effect.
+        knobs: For each argument two values that must differ in effect.
+        exceptions: Laws, or knobs, that do not hold, each with the reason.
 
     Returns:
         A method whose defaults are those of the signature.
@@ -139,11 +161,14 @@ def schedule_method(
         name=name,
         summary=_summary(schedule),
         build=build,
-        defaults={
-            name: value for name, value in _defaults(schedule, 2).items() if name != "last_epoch"
-        },
+        defaults=_defaults(schedule, 2),
         space=space,
-        knobs=knobs or {},
+        example=Example(
+            schedule,
+            "schedule",
+            knobs=knobs or {},
+            exceptions=exceptions or {},
+        ),
         fills=frozenset({"schedule"}),
     )
 
@@ -154,6 +179,7 @@ def loss_method(
     *,
     space: Mapping[str, Space],
     knobs: Knobs | None = None,
+    exceptions: Mapping[str, str] | None = None,
     takes: Iterable[str] | None = None,
     needs: Iterable[str] = (),
 ) -> Method:
@@ -163,7 +189,8 @@ def loss_method(
         name: Its name in recipes.
         loss: Called with keywords, returns the module.
         space: Where its hyperparameters are searched.
-        knobs: For each hyperparameter two values that must differ in effect.
+        knobs: For each argument two values that must differ in effect.
+        exceptions: Laws, or knobs, that do not hold, each with the reason.
         takes: The arguments a recipe may set; all where not given.
         needs: What it needs of a problem, such as ``index``.
 
@@ -180,7 +207,13 @@ def loss_method(
         build=build,
         defaults=_defaults(loss, 0, takes),
         space=space,
-        knobs=knobs or {},
+        example=Example(
+            loss,
+            "loss",
+            knobs=knobs or {},
+            needs=frozenset(needs),
+            exceptions=exceptions or {},
+        ),
         fills=frozenset({"loss"}),
         needs=frozenset(needs),
     )
@@ -193,9 +226,13 @@ def _defaults(
     defaults: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     parameters = list(inspect.signature(thing).parameters.values())[skip:]
-    chosen = list(takes) if takes is not None else [parameter.name for parameter in parameters]
-    own = {parameter.name: parameter.default for parameter in parameters}
+    own = {item.name: item.default for item in parameters if item.name not in RUNS_OWN}
+    chosen = list(takes) if takes is not None else list(own)
     return {name: (defaults or {}).get(name, own[name]) for name in chosen}
+
+
+def _seed(thing: Callable[..., Any], setup: Setup) -> dict[str, int]:
+    return {"seed": setup.seed} if "seed" in inspect.signature(thing).parameters else {}
 
 
 def _summary(thing: Callable[..., Any]) -> str:

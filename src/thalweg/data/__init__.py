@@ -1,0 +1,1 @@
+"""Choosing and mixing training data."""

@@ -1,0 +1,1 @@
+"""Instruments: what a model, its data or its training suffer from."""

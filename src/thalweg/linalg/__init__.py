@@ -1,0 +1,1 @@
+"""Linear algebra, and what solvers share."""
