@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 if TYPE_CHECKING:
+    from thalweg.bench.claims import Outcome
     from thalweg.bench.results import Results
 
 T = TypeVar("T")
+Folder = Annotated[Path, typer.Option(help="Where the verdicts on claims are kept.")]
 
 app = typer.Typer(
     help="Research papers on training and solving as objects, executable claims and fair races.",
@@ -22,6 +24,10 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
+claims_app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
+app.add_typer(claims_app, name="claims", help="Measure again what the papers say of themselves.")
+
+_FOLDER = Path("docs/claims")
 _SETTINGS = (
     "methods",
     "trials",
@@ -172,20 +178,61 @@ def rebuild(
 
 
 @app.command("list")
-def list_methods() -> None:
-    """List every method that can be raced."""
+def list_all(
+    room: Annotated[str | None, typer.Option(help="Only this room, such as optim.")] = None,
+) -> None:
+    """List the papers, and the methods that can be raced."""
 
     def act() -> None:
         from rich.console import Console
         from rich.table import Table
 
+        from thalweg.bench.listing import check_room
         from thalweg.core.catalogue import catalogue
 
-        table = Table("method", "arguments and their defaults", "what it is", box=None)
-        for method in catalogue().methods.values():
-            arguments = ", ".join(f"{name}={value!r}" for name, value in method.defaults.items())
-            table.add_row(method.name, arguments, method.summary)
-        Console().print(table)
+        known = catalogue()
+        check_room(known, room)
+        papers = Table("room", "paper", "title", "year", box=None)
+        for id, home in sorted(known.rooms.items(), key=lambda item: (item[1], item[0])):
+            if room in (None, home):
+                paper = known.papers[id]
+                papers.add_row(home, id, _plain(paper.title), str(paper.year))
+        homes = {
+            method.name: known.rooms[id]
+            for id, paper in known.papers.items()
+            for method in paper.methods
+        }
+        methods = Table("method", "arguments and their defaults", "what it is", box=None)
+        for method in known.methods.values():
+            if room in (None, homes.get(method.name)):
+                arguments = ", ".join(
+                    f"{name}={value!r}" for name, value in method.defaults.items()
+                )
+                methods.add_row(method.name, _plain(arguments), _plain(method.summary))
+        console = Console()
+        console.print(papers)
+        if methods.row_count:
+            console.print()
+            console.print(methods)
+
+    _guard(act)
+
+
+@app.command()
+def show(
+    id: Annotated[str, typer.Argument(help="Of a paper, or of its method; see 'thalweg list'.")],
+    folder: Folder = _FOLDER,
+) -> None:
+    """Show a paper: what it provides, how to race it, what its claims came to."""
+
+    def act() -> None:
+        from thalweg.bench.claims import read_claims
+        from thalweg.bench.listing import describe, find_paper
+        from thalweg.core.catalogue import catalogue
+
+        known = catalogue()
+        for line in describe(known, find_paper(known, id), read_claims(folder)):
+            typer.echo(line)
 
     _guard(act)
 
@@ -204,6 +251,114 @@ def list_problems() -> None:
         for name, description in describe().items():
             table.add_row(name, description)
         Console().print(table)
+
+    _guard(act)
+
+
+@claims_app.command("run")
+def run_claims(
+    ids: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Papers, see 'thalweg list'; all if none is given.", show_default=False
+        ),
+    ] = None,
+    size: Annotated[
+        str, typer.Option(help="smoke to see in seconds that it runs, full for a verdict.")
+    ] = "smoke",
+    write: Annotated[
+        bool, typer.Option("--write", help="Keep the verdicts, one JSON file a paper.")
+    ] = False,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", "-j", help="Runs side by side; one per core.")
+    ] = None,
+    store: Annotated[
+        str, typer.Option(help="Where runs are kept: a SQLite file or the URL of a database.")
+    ] = "thalweg-claims.sqlite3",
+    folder: Folder = _FOLDER,
+) -> None:
+    """Measure the claims of papers and judge them.
+
+    Interrupt it at any time: the same command goes on where it stopped.
+
+    [bold]Examples[/bold]
+
+      thalweg claims run diffgrad
+
+      thalweg claims run diffgrad uba-schedule --size full --write
+    """
+
+    def act() -> bool:
+        from thalweg.bench.claims import check_size, run_claim, write_claims
+        from thalweg.bench.listing import find_paper
+        from thalweg.core.catalogue import catalogue
+        from thalweg.core.errors import SettingError
+        from thalweg.report.live import watch
+
+        known = catalogue()
+        checked = check_size(size, write=write)
+        papers = [find_paper(known, id) for id in ids or known.papers]
+        for paper in papers:
+            if ids and not paper.claims:
+                raise SettingError(f"the paper {paper.id} states no claim to be measured")
+        none_failed = True
+        for paper in papers:
+            outcomes = []
+            for claim in paper.claims:
+                with watch() as observe:
+                    outcome = run_claim(
+                        paper, claim, size=checked, jobs=jobs, store=store, observe=observe
+                    )
+                _present_outcome(outcome)
+                outcomes.append(outcome)
+            failed = any(outcome.finding is None for outcome in outcomes)
+            none_failed = none_failed and not failed
+            if write and failed:
+                typer.echo(f"{paper.id}: not written, since a claim failed", err=True)
+            elif write and outcomes:
+                typer.echo(f"Written: {write_claims(outcomes, folder)}")
+        if checked == "smoke":
+            typer.echo("\nThese verdicts are no evidence; for one: --size full", err=True)
+        return none_failed
+
+    try:
+        none_failed = _guard(act)
+    except KeyboardInterrupt:
+        typer.echo(
+            f"\nStopped. What is done is kept in {store}; the same command goes on from there.",
+            err=True,
+        )
+        raise typer.Exit(130) from None
+    if not none_failed:
+        raise typer.Exit(1)
+
+
+@claims_app.command("table")
+def claims_table(
+    room: Annotated[str | None, typer.Option(help="Only this room, such as optim.")] = None,
+    form: Annotated[str, typer.Option("--format", help="md, json or html.")] = "md",
+    update: Annotated[
+        Path | None,
+        typer.Option(help="Text file into which to write the tally, between its two markers."),
+    ] = None,
+    folder: Folder = _FOLDER,
+) -> None:
+    """List all claims and what they came to; nothing is measured."""
+
+    def act() -> None:
+        from thalweg.bench import listing
+        from thalweg.bench.claims import read_claims
+        from thalweg.core.catalogue import catalogue
+        from thalweg.core.errors import SettingError
+
+        if update is not None and room is not None:
+            raise SettingError("--update writes the tally of all rooms; leave --room out")
+        lines = listing.rows(catalogue(), read_claims(folder), room)
+        if update is None:
+            typer.echo(listing.table(lines, listing.check_format(form)))
+        else:
+            changed = listing.update(update, lines)
+            typer.echo(f"{update}: {'updated' if changed else 'up to date'}")
 
     _guard(act)
 
@@ -281,6 +436,28 @@ def _present(results: "Results", report: Path, figures: Path | None, as_json: bo
     if figures is not None:
         written = results.figures(figures)
         typer.echo(f"Figures: {len(written)} files in {figures}", err=as_json)
+
+
+def _present_outcome(outcome: "Outcome") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from thalweg.bench.listing import bounds_text, value_text
+
+    console = Console()
+    name = f"{outcome.paper.id}, {outcome.claim.name}"
+    verdict = outcome.finding.verdict if outcome.finding else "failed"
+    console.print(f"\n[bold]{_plain(name)}: {verdict}[/bold] ({outcome.size})", highlight=False)
+    console.print(f"  The paper says: {_plain(outcome.claim.statement)}", highlight=False)
+    if outcome.finding is None:
+        console.print(f"  {_plain(outcome.error or '')}", highlight=False)
+        return
+    console.print(f"  Measured here: {_plain(outcome.finding.sentence)}", highlight=False)
+    table = Table("figure", "ours", "95 % interval", "the paper's", box=None, padding=(0, 2))
+    for number in outcome.finding.numbers:
+        bounds = "" if number.interval is None else bounds_text(number.interval)
+        table.add_row(_plain(number.what), value_text(number.ours), bounds, _plain(number.paper))
+    console.print(table)
 
 
 def _plain(text: str) -> str:

@@ -232,7 +232,7 @@ def test_compiled_equals_eager_and_does_not_compile_again():
         optimizer = DiffGrad(
             params, 0.1, weight_decay=0.1, decoupled_weight_decay=True, compile=compiled
         )
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 8)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, 8)  # of lr and betas
         run(optimizer, params, 1)
         with torch.compiler.set_stance("fail_on_recompile"):
             for t in range(1, 6):

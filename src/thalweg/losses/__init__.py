@@ -1,1 +1,6 @@
-"""Losses."""
+"""Losses: each a plain `torch.nn.Module`, called with an input and a target."""
+
+from thalweg.losses.decoupled_mixup import DecoupledMixup
+from thalweg.losses.z_loss import ZLoss
+
+__all__ = ["DecoupledMixup", "ZLoss"]

@@ -2,5 +2,6 @@
 
 from thalweg.optim.adahessian import AdaHessian
 from thalweg.optim.diffgrad import DiffGrad
+from thalweg.optim.gradient_noise import GradientNoise
 
-__all__ = ["AdaHessian", "DiffGrad"]
+__all__ = ["AdaHessian", "DiffGrad", "GradientNoise"]

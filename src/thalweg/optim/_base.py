@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import math
 import operator
 from collections.abc import Callable, Sequence
@@ -25,19 +26,20 @@ class ElementwiseOptimizer(torch.optim.Optimizer):
     place. The base chooses the tensors: a large parameter by itself, small ones end to end in a
     pack, because a call costs as much as thousands of elements. With `compile=True` the same
     `update` goes through `torch.compile`, which compiles anew for another dtype or other
-    `constants`, never for another `lr` or step.
+    `constants`, never for other coefficients.
 
     Args:
         params: Parameters, named parameters or groups of them, as for every torch optimizer.
-        defaults: The hyperparameters of a group that does not set its own.
+        arguments: The `locals()` of the subclass's constructor: its hyperparameters by name.
     """
 
-    needs_graph: ClassVar[bool] = False
     state_names: ClassVar[tuple[str, ...]]
     constants: ClassVar[tuple[str, ...]]
     update: ClassVar[Callable[..., None]]
 
-    def __init__(self, params: ParamsT, defaults: dict[str, Any]) -> None:
+    def __init__(self, params: ParamsT, arguments: dict[str, Any]) -> None:
+        others = ("self", "params", "__class__")
+        defaults = {name: value for name, value in arguments.items() if name not in others}
         self.validate(defaults)
         super().__init__(params, defaults)
         self._packings: dict[tuple[Any, ...], list[_Pack]] = {}
@@ -65,12 +67,7 @@ class ElementwiseOptimizer(torch.optim.Optimizer):
         """Raise a ValueError with a sentence for a hyperparameter outside its range."""
         for name in ("lr", "eps", "weight_decay"):
             check(name, group[name], "a finite number >= 0", lambda x: 0 <= x < math.inf)
-        check(
-            "betas",
-            group["betas"],
-            "two numbers in [0, 1)",
-            lambda betas: len(betas) == 2 and all(0 <= beta < 1 for beta in betas),
-        )
+        check("betas", group["betas"], "two numbers in [0, 1)", _are_decay_rates)
 
     def coefficients(self, group: dict[str, Any], step: int) -> dict[str, float]:
         """Return the numbers in `update` that change from step to step, by keyword."""
@@ -140,7 +137,7 @@ class ElementwiseOptimizer(torch.optim.Optimizer):
             if group["compile"]:  # numbers as tensors, so that new values are no new program
                 update = _compiled(update)
                 numbers = {k: torch.tensor(x, dtype=torch.float64) for k, x in numbers.items()}
-            numbers |= {name: group[name] for name in self.constants}
+            numbers.update((name, group[name]) for name in self.constants)
             for pack in self._packs(members):
                 rows = self._load(pack)
                 if group["maximize"]:
@@ -234,6 +231,16 @@ def check(name: str, value: Any, expected: str, accepts: Callable[[Any], bool]) 
         accepted = False
     if not accepted:
         raise ValueError(f"{name} must be {expected}, not {value!r}.")
+
+
+def keyed_generator(device: torch.device, *key: int) -> torch.Generator:
+    """Return a generator whose numbers are a function of the key."""
+    digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
+    return torch.Generator(device).manual_seed(int.from_bytes(digest) >> 1)
+
+
+def _are_decay_rates(betas: Any) -> bool:
+    return len(betas) == 2 and all(0 <= beta < 1 for beta in betas)
 
 
 @functools.cache

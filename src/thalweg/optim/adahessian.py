@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
-import math
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch import distributed as dist
 from torch.optim.optimizer import ParamsT
 
 from thalweg.optim._base import ElementwiseOptimizer, check
+from thalweg.optim._hessian import average_over_processes, hessian_products, is_distributed
 
 
 class AdaHessian(ElementwiseOptimizer):
@@ -62,7 +58,7 @@ class AdaHessian(ElementwiseOptimizer):
             are not touched.
         maximize: Ascend instead of descend.
         compile: Run the update through `torch.compile`: faster, same numbers up to rounding.
-            A schedule of `lr` compiles nothing anew, other betas do.
+            Schedules of `lr` and `betas` compile nothing anew.
 
     Raises:
         ValueError: If a hyperparameter is outside its range or a parameter is complex.
@@ -84,9 +80,8 @@ class AdaHessian(ElementwiseOptimizer):
         this has the convolution kernels'; other parameters have blocks of one.
     """
 
-    needs_graph = True
     state_names = ("exp_avg", "exp_hessian_diag_sq")
-    constants = ("betas", "hessian_power", "weight_decay")
+    constants = ("hessian_power", "weight_decay")
     hessian_products = 0
     _step_supports_amp_scaling = True  # a GradScaler then sets these and leaves the rest to step
     grad_scale: Tensor | None
@@ -107,30 +102,19 @@ class AdaHessian(ElementwiseOptimizer):
         maximize: bool = False,
         compile: bool = False,
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "betas": betas,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "hessian_power": hessian_power,
-            "hessian_interval": hessian_interval,
-            "spatial_average": spatial_average,
-            "seed": seed,
-            "maximize": maximize,
-            "compile": compile,
-        }
-        super().__init__(params, defaults)
+        super().__init__(params, locals())
 
     def validate(self, group: dict[str, Any]) -> None:
         """Raise a ValueError with a sentence for a hyperparameter outside its range."""
         super().validate(group)
-        check("hessian_power", group["hessian_power"], "in [0, 1]", lambda k: 0 <= k <= 1)
-        check(
-            "hessian_interval",
-            group["hessian_interval"],
-            "a whole number >= 1",
-            lambda n: n >= 1 and n == int(n),
-        )
+        power, interval = group["hessian_power"], group["hessian_interval"]
+        check("hessian_power", power, "in [0, 1]", lambda k: 0 <= k <= 1)
+        check("hessian_interval", interval, "a whole number >= 1", lambda n: n >= 1 and n % 1 == 0)
+        if any(hasattr(p, "device_mesh") for p in group.get("params", ())):
+            raise ValueError(
+                "AdaHessian takes whole parameters, because no graph passes fully_shard: "
+                "train with DistributedDataParallel."
+            )
 
     def coefficients(self, group: dict[str, Any], step: int) -> dict[str, float]:
         """Return the numbers in `update` that change from step to step."""
@@ -140,6 +124,8 @@ class AdaHessian(ElementwiseOptimizer):
             "rate": group["lr"] * unit / (1 - beta1**step),
             "eps": group["eps"] * unit,
             "keep": 1 - group["lr"] * group["weight_decay"],
+            "beta1": beta1,
+            "beta2": beta2,
         }
 
     @staticmethod
@@ -153,18 +139,18 @@ class AdaHessian(ElementwiseOptimizer):
         rate: float,
         eps: float,
         keep: float,
-        betas: tuple[float, float],
+        beta1: float,
+        beta2: float,
         hessian_power: float,
         weight_decay: float,
     ) -> None:
         """Apply one step to tensors of one shape, in place."""
-        beta1, beta2 = betas
         exp_avg.lerp_(g, 1 - beta1)
         exp_hessian_diag_sq.lerp_(h * h, 1 - beta2)
         denominator = exp_hessian_diag_sq.pow(hessian_power / 2).add_(eps)
         if weight_decay:
             p.mul_(keep)
-        p.sub_((exp_avg * rate).div_(denominator))
+        p.addcdiv_(exp_avg, denominator, value=-rate)
 
     def prepare(self) -> bool:
         """Estimate the curvature, free the graph, average over processes, undo loss scaling."""
@@ -175,19 +161,26 @@ class AdaHessian(ElementwiseOptimizer):
                 "AdaHessian unscales the curvature together with the gradients: leave out "
                 "scaler.unscale_(optimizer) before scaler.step(optimizer)."
             )
-        if overflow is not None and _distributed():
+        if overflow is not None and is_distributed():
             raise RuntimeError(
                 "AdaHessian takes no GradScaler in distributed training, where one process may "
                 "overflow and another not: train in bfloat16 or float32."
             )
-        self._fresh = {} if overflow else self._curvature()
-        params = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
-        for p in params:
+        groups = {p: group for group in self.param_groups for p in group["params"]}
+        self._fresh = {} if overflow else self._products(groups)
+        for p in (trained := [p for p in groups if p.grad is not None]):
             p.grad = p.grad.detach()
-        grads = [p.grad for p in params]
-        _average_over_processes(grads)
+        measured = [*(p.grad for p in trained), *self._fresh.values()]
+        if is_distributed():
+            average_over_processes(measured)
         if scale is not None:
-            torch._foreach_div_([*grads, *self._fresh.values()], scale)
+            torch._foreach_div_(measured, scale)
+        for p, product in self._fresh.items():
+            if groups[p]["spatial_average"] and p.ndim > 2:
+                means = product.abs().mean(tuple(range(2, p.ndim)), keepdim=True)
+                self._fresh[p] = means.expand_as(p).contiguous()
+            if groups[p]["hessian_interval"] > 1:
+                self.state[p]["hessian_diag"] = self._fresh[p]
         return not overflow
 
     def inputs(self, p: Tensor) -> list[Tensor]:
@@ -195,72 +188,15 @@ class AdaHessian(ElementwiseOptimizer):
         h = self._fresh.pop(p, None)
         return [*super().inputs(p), self.state[p]["hessian_diag"] if h is None else h]
 
-    def _curvature(self) -> dict[Tensor, Tensor]:
-        """Return Hz, its magnitude averaged over kernels, for the parameters that are due."""
-        due: dict[Tensor, dict[str, Any]] = {}
-        alike: dict[tuple[Any, ...], list[Tensor]] = {}
-        for group in self.param_groups:
-            for p in group["params"]:
-                state = self.state.get(p, {})
-                step = state.get("step", 0)
-                stale = step % group["hessian_interval"] == 0 or "hessian_diag" not in state
-                if p.grad is not None and stale:
-                    due[p] = group
-                    alike.setdefault((group["seed"], step, p.dtype, p.device), []).append(p)
-        if not due:
-            return {}
-        signs: dict[Tensor, Tensor] = {}
-        for (seed, step, _, _), params in alike.items():
-            signs |= _random_signs(params, (seed, step, len(signs)))
-        pairs = [(p.grad, z) for p, z in signs.items() if p.grad is not None]
-        graphed = [(g, z) for g, z in pairs if g.requires_grad]
-        if not graphed:
-            raise RuntimeError(
-                "AdaHessian needs the graph of the gradients: call "
-                "loss.backward(create_graph=True) before step() or in its closure."
-            )
-        grads, probes = zip(*graphed, strict=True)
-        products = torch.autograd.grad(grads, list(due), probes, materialize_grads=True)
-        self.hessian_products += 1
-        _average_over_processes(products)
-        fresh = dict(zip(due, products, strict=True))
-        for p, group in due.items():
-            if group["spatial_average"] and p.ndim > 2:
-                mean = fresh[p].abs().mean(tuple(range(2, p.ndim)), keepdim=True)
-                fresh[p] = mean.expand_as(p).contiguous()
-            if group["hessian_interval"] > 1:
-                self.state[p]["hessian_diag"] = fresh[p]
-        return fresh
-
-
-def _random_signs(params: list[Tensor], key: tuple[int, ...]) -> dict[Tensor, Tensor]:
-    """Return signs of the parameters' shapes, the same whenever the key is."""
-    device, sizes = params[0].device, [p.numel() for p in params]
-    digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
-    generator = torch.Generator(device).manual_seed(int.from_bytes(digest) >> 1)
-    count = math.ceil(sum(sizes) / 8)
-    octets = torch.randint(256, (count,), generator=generator, device=device)
-    octets_to_signs = _signs_of_octets(params[0].dtype, device)
-    flat = octets_to_signs.index_select(0, octets).view(-1)[: sum(sizes)]
-    return {p: z.view(p.shape) for p, z in zip(params, torch.split(flat, sizes), strict=True)}
-
-
-@functools.cache
-def _signs_of_octets(dtype: torch.dtype, device: torch.device) -> Tensor:
-    bits = torch.arange(256, device=device)[:, None] >> torch.arange(8, device=device) & 1
-    return bits.to(dtype).mul_(2).sub_(1)  # a row of eight signs for each value of a byte
-
-
-def _distributed() -> bool:
-    return dist.is_available() and dist.is_initialized()
-
-
-def _average_over_processes(tensors: Sequence[Tensor]) -> None:
-    if not _distributed() or not tensors:
-        return
-    flat = torch.cat([x.reshape(-1) for x in tensors])
-    dist.all_reduce(flat)
-    flat.div_(dist.get_world_size())
-    parts = torch.split(flat, [x.numel() for x in tensors])
-    for x, part in zip(tensors, parts, strict=True):
-        x.copy_(part.view_as(x))
+    def _products(self, groups: dict[Tensor, dict[str, Any]]) -> dict[Tensor, Tensor]:
+        """Return Hz for the parameters whose estimate is due."""
+        due: dict[Tensor, tuple[int, ...]] = {}
+        for p, group in groups.items():
+            state = self.state.get(p, {})
+            step = state.get("step", 0)
+            stale = step % group["hessian_interval"] == 0 or "hessian_diag" not in state
+            if p.grad is not None and stale:
+                due[p] = group["seed"], step
+        products = hessian_products(due)
+        self.hessian_products += bool(products)
+        return products

@@ -34,7 +34,7 @@ class DiffGrad(ElementwiseOptimizer):
             instead of adding `weight_decay * p` to the gradient. Acts if `weight_decay > 0`.
         maximize: Ascend instead of descend.
         compile: Run the update through `torch.compile`: faster, same numbers up to rounding.
-            A schedule of `lr` compiles nothing anew, other betas do.
+            Schedules of `lr` and `betas` compile nothing anew.
 
     Raises:
         ValueError: If a hyperparameter is outside its range or a parameter is complex.
@@ -57,7 +57,7 @@ class DiffGrad(ElementwiseOptimizer):
     """
 
     state_names = ("exp_avg", "exp_avg_sq", "previous_grad")
-    constants = ("betas", "weight_decay", "decoupled_weight_decay")
+    constants = ("weight_decay", "decoupled_weight_decay")
 
     def __init__(
         self,
@@ -71,16 +71,7 @@ class DiffGrad(ElementwiseOptimizer):
         maximize: bool = False,
         compile: bool = False,
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "betas": betas,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "decoupled_weight_decay": decoupled_weight_decay,
-            "maximize": maximize,
-            "compile": compile,
-        }
-        super().__init__(params, defaults)
+        super().__init__(params, locals())
 
     def coefficients(self, group: dict[str, Any], step: int) -> dict[str, float]:
         """Return the numbers in the update that change from step to step."""
@@ -90,6 +81,8 @@ class DiffGrad(ElementwiseOptimizer):
             "rate": group["lr"] * root / (1 - beta1**step),
             "eps": group["eps"] * root,
             "keep": 1 - group["lr"] * group["weight_decay"],
+            "beta1": beta1,
+            "beta2": beta2,
         }
 
     @staticmethod
@@ -103,7 +96,8 @@ class DiffGrad(ElementwiseOptimizer):
         rate: float,
         eps: float,
         keep: float,
-        betas: tuple[float, float],
+        beta1: float,
+        beta2: float,
         weight_decay: float,
         decoupled_weight_decay: bool,
     ) -> None:
@@ -112,10 +106,8 @@ class DiffGrad(ElementwiseOptimizer):
             p.mul_(keep)
         elif weight_decay:
             g = g + weight_decay * p
-        beta1, beta2 = betas
         exp_avg.lerp_(g, 1 - beta1)
         exp_avg_sq.lerp_(g * g, 1 - beta2)
         friction = previous_grad.sub_(g).abs_().sigmoid_()
-        denominator = exp_avg_sq.sqrt().add_(eps)
-        p.sub_(friction.mul_(exp_avg).mul_(rate).div_(denominator))
+        p.addcdiv_(friction.mul_(exp_avg), exp_avg_sq.sqrt().add_(eps), value=-rate)
         previous_grad.copy_(g)

@@ -15,9 +15,10 @@ from thalweg.core.errors import ProblemError, RecipeError
 from thalweg.core.problem import Problem
 from thalweg.core.recipe import Call, parse_calls, suggest
 from thalweg.problems.supervised import Task, check_task
+from thalweg.solving.problem import SolvingProblem
 from thalweg.training.problem import TrainingProblem
 
-Factory = Callable[..., TrainingProblem]
+Factory = Callable[..., TrainingProblem | SolvingProblem]
 
 OWN = "task.py:function, a .csv, .tsv, .parquet or .npz file, or a folder of images"
 _EMBEDDED = re.compile(r"([a-z0-9-]+)\s*(\(.*\))?", re.DOTALL)

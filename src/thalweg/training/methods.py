@@ -71,6 +71,7 @@ def optimizer_method(
         example=Example(
             optimizer,
             "optimizer",
+            arguments=defaults or {},
             knobs=knobs or {},
             needs=frozenset(needs),
             exceptions=exceptions or {},

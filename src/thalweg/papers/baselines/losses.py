@@ -1,9 +1,16 @@
-"""Torch's own losses, as baselines."""
+"""Torch's own losses, and mixup, as baselines."""
 
-from torch import nn
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
-from thalweg.core.method import Interval
+from torch import Tensor, nn
+
+from thalweg.core.method import Interval, Method
+from thalweg.data.mixup import MixedLabels, Mixup, Policy
+from thalweg.training.batches import Batch
+from thalweg.training.loop import Training
 from thalweg.training.methods import loss_method
+from thalweg.training.setup import Loss, Setup, Transform
 
 
 def label_smoothing(*, smoothing: float = 0.1) -> nn.Module:
@@ -21,6 +28,47 @@ def mse() -> nn.Module:
     return nn.MSELoss()
 
 
+@dataclass(frozen=True)
+class MixedBatches:
+    """Batches, each mixed with itself."""
+
+    batches: Iterable[Batch]
+    mix: Mixup
+
+    def __iter__(self) -> Iterator[Batch]:
+        for batch in self.batches:
+            yield Batch(*self.mix(batch.input, batch.target))
+
+
+@dataclass(frozen=True)
+class LossOnMixed:
+    """A loss that takes probabilities as target, for batches that hold mixed labels."""
+
+    loss: Loss
+
+    def __call__(self, output: Tensor, target: MixedLabels) -> Tensor:
+        """Return the loss under the probabilities that mixed labels are."""
+        return self.loss(output, target.probabilities(output.shape[1], output.dtype))
+
+
+def mixing(*, alpha: float = 1.0, policy: Policy = "mixup") -> Transform:
+    """Mix the batches of a setup, and have whatever loss it ends up with take mixed labels."""
+
+    def transform(setup: Setup) -> Setup:
+        if "index" in setup.needs:
+            raise ValueError("a mixed sample has no index of its own; leave mixup out")
+
+        def step(training: Training, batch: Batch) -> Tensor:
+            return setup.step(replace(training, loss=LossOnMixed(training.loss)), batch)
+
+        mix = Mixup(alpha=alpha, policy=policy, seed=setup.seed)
+        return replace(setup, batches=MixedBatches(setup.batches, mix), step=step)
+
+    return transform
+
+
+MIXING_SPACE = {"alpha": Interval(0.1, 4.0, log=True)}
+
 METHODS = (
     loss_method("cross-entropy", cross_entropy, space={}),
     loss_method(
@@ -30,4 +78,12 @@ METHODS = (
         knobs={"smoothing": (0.1, 0.3)},
     ),
     loss_method("mse", mse, space={}),
+    Method(
+        name="mixup",
+        summary="Mix every batch with a shuffled copy of itself, inputs and labels alike.",
+        build=mixing,
+        defaults={"alpha": 1.0, "policy": "mixup"},
+        space=MIXING_SPACE,
+        fills=frozenset({"mixing"}),
+    ),
 )

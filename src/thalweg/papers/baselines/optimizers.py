@@ -1,14 +1,18 @@
-"""Torch's own optimizers, as baselines."""
+"""Torch's own optimizers and its clipping of gradients, as baselines."""
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from thalweg.core.method import Choice, Interval
+from thalweg.core.method import Choice, Interval, Method
+from thalweg.training.batches import Batch
 from thalweg.training.composite import Composite
+from thalweg.training.loop import Training
 from thalweg.training.methods import optimizer_method
+from thalweg.training.setup import Setup, Transform
 
 _LR = Interval(1e-5, 1e-1, log=True)
 _L2 = Choice((0.0, 1e-5, 1e-4, 5e-4, 1e-3, 1e-2))
@@ -44,6 +48,23 @@ def muon_with_adamw(
     if others:
         parts.append(torch.optim.AdamW(others, lr=lr, weight_decay=weight_decay))
     return Composite(parts)
+
+
+def clip(*, max_norm: float = 1.0) -> Transform:
+    """Shorten the gradient to a largest norm before each update."""
+
+    def step(training: Training, batch: Batch) -> Tensor:
+        def closure() -> Any:
+            loss = training.backward(batch)
+            nn.utils.clip_grad_norm_(training.model.parameters(), max_norm)
+            return loss
+
+        return cast(Tensor, training.optimizer.step(closure))
+
+    def transform(setup: Setup) -> Setup:
+        return replace(setup, step=step)
+
+    return transform
 
 
 def _itself(model: nn.Module) -> Any:
@@ -140,5 +161,13 @@ METHODS = (
         space={"lr": _LR, "weight_decay": _DECOUPLED},
         knobs={"lr": (1e-3, 2e-3), "weight_decay": (0.1, 0.5), "momentum": (0.95, 0.5)},
         parameters=_itself,
+    ),
+    Method(
+        "clip",
+        summary="Shorten the gradient to a largest norm before each update.",
+        build=clip,
+        defaults={"max_norm": 1.0},
+        space={"max_norm": Interval(0.1, 10.0, log=True)},
+        fills=frozenset({"step"}),
     ),
 )

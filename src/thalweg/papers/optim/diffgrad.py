@@ -1,11 +1,16 @@
 """diffGrad (2019): Adam with a friction that depends on how the gradient changes."""
 
 import math
+from collections.abc import Mapping, Sequence
 
 import torch
+from torch import Tensor
 
+from thalweg.core.claim import Effort, Finding, MeasurementClaim, RaceClaim, Size
+from thalweg.core.example import Example
 from thalweg.core.method import Choice, Interval
 from thalweg.core.paper import Paper
+from thalweg.core.verdicts import beats, exceeds, together
 from thalweg.optim import DiffGrad
 from thalweg.training.methods import optimizer_method
 
@@ -56,6 +61,48 @@ def half_of_adam_where_the_gradient_is_constant() -> None:
         )
 
 
+def _f1(x: Tensor) -> Tensor:
+    return torch.where(x <= 0, (x + 0.3) ** 2, (x - 0.2) ** 2 + 0.05)
+
+
+def _f2(x: Tensor) -> Tensor:
+    return torch.where(x <= -0.9, -40 * x - 35.15, x**3 + x * torch.sin(8 * x) + 0.85)
+
+
+FUNCTIONS = {"F1": (_f1, 0.05), "F2": (_f2, 0.85)}  # with the value of the poor minimum
+
+
+def escapes(seed: int, size: Size) -> Mapping[str, float]:
+    """Descend as the authors' notebook does, from a start near the paper's; 1 is an escape."""
+    generator = torch.Generator().manual_seed(seed)
+    start = -1.1 + 0.2 * torch.rand((), generator=generator, dtype=torch.float64)
+    figures = {}
+    for name, (function, poor) in FUNCTIONS.items():
+        for kind in (DiffGrad, torch.optim.Adam):
+            x = start.clone().requires_grad_()
+            optimizer = kind([x], lr=0.1, betas=(0.95, 0.999))
+            for _ in range(300):
+                optimizer.zero_grad()
+                torch.autograd.backward(function(x))
+                optimizer.step()
+            figures[f"{kind.__name__} on {name}"] = float(function(x.detach()) < poor / 2)
+    return figures
+
+
+def more_often_than_adam(figures: Sequence[Mapping[str, float]]) -> Finding:
+    """Judge by a sign test on each function whether diffGrad escapes more often."""
+    return together(
+        [
+            exceeds(
+                f"Escapes on {name}",
+                *([run[f"{kind} on {name}"] for run in figures] for kind in ("DiffGrad", "Adam")),
+                names=("diffGrad", "Adam"),
+            )
+            for name in FUNCTIONS
+        ]
+    )
+
+
 PAPER = Paper(
     id="diffgrad",
     title="diffGrad: An Optimization Method for Convolutional Neural Networks",
@@ -82,5 +129,36 @@ PAPER = Paper(
             },
         ),
     ),
+    examples=(
+        Example(
+            DiffGrad,
+            "optimizer",
+            arguments={"weight_decay": 0.1},
+            knobs={"decoupled_weight_decay": (False, True)},
+        ),
+    ),
     oracles=(equations_retyped, half_of_adam_where_the_gradient_is_constant),
+    claims=(
+        MeasurementClaim(
+            "escapes-local-minimum",
+            statement="Descending from about -1, diffGrad leaves a poor local minimum in which "
+            "Adam, with the same settings, stops.",
+            measure=escapes,
+            smoke=Effort(seeds=2),
+            full=Effort(seeds=40),
+            expect=more_often_than_adam,
+            scaled="The paper's functions F1 and F2, from 40 starts around its only one, -1.",
+        ),
+        RaceClaim(
+            "beats-adam",
+            statement="Convolutional nets trained with diffGrad classify better than with Adam.",
+            problems=("digits", "mnist1d"),
+            methods=("adam", "diffgrad"),
+            smoke=Effort(seeds=2, trials=2, steps=10),
+            full=Effort(seeds=10, trials=10),
+            expect=beats,
+            scaled="Small convolutional nets in place of ResNet-50 on CIFAR, both tuned alike.",
+        ),
+    ),
+    symptoms=("the loss oscillates around a minimum", "Adam settles in a poor minimum"),
 )

@@ -1,15 +1,23 @@
 """UBA (2025): a learning rate schedule for a budget of steps, with one shape parameter."""
 
 import math
+from dataclasses import replace
+from functools import partial
 
 import torch
+from torch import Tensor, nn
 from torch.optim import SGD
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
+from thalweg.core.claim import Effort, RaceClaim
 from thalweg.core.method import Interval
 from thalweg.core.paper import Paper
+from thalweg.core.verdicts import beats
+from thalweg.problems import digits
+from thalweg.problems.objective import objective_problem
 from thalweg.schedules import UBA
 from thalweg.training.methods import schedule_method
+from thalweg.training.problem import TrainingProblem
 
 
 def _optimizer(lr: float) -> SGD:
@@ -52,6 +60,42 @@ def equation_retyped() -> None:
         assert math.isclose(rates[100], 0.1, rel_tol=1e-12)
 
 
+class _NoisyQuadratic(nn.Module):
+    """The sum of h x^2 / 2, h from 0.001 to 1; in training with gradient noise of variance h."""
+
+    h: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("h", torch.logspace(-3, 0, 50))
+        self.point = nn.Parameter(10 * torch.randn(50))
+
+    def forward(self, _: Tensor) -> Tensor:
+        value = (self.h * self.point**2).sum() / 2
+        if self.training:
+            value = value + (self.h.sqrt() * torch.randn_like(self.h) * self.point).sum()
+        return value
+
+
+def noisy_quadratic(steps: int) -> TrainingProblem:
+    """Descend within a budget of steps."""
+    return objective_problem(
+        f"noisy quadratic, {steps} steps",
+        _NoisyQuadratic,
+        steps=steps,
+        target=None,
+        description="quadratic of condition 1000 with gradient noise",
+    )
+
+
+def digits_within(steps: int) -> TrainingProblem:
+    """Recognise digits within a budget of steps."""
+    return replace(digits.problem(), name=f"digits, {steps} steps", steps=steps, target=None)
+
+
+SGD_ALONE = "sgd(momentum=0.0, nesterov=False, weight_decay=0.0)"
+
+
 PAPER = Paper(
     id="uba-schedule",
     title="Stepsize anything: A unified learning rate schedule for budgeted-iteration training",
@@ -70,4 +114,29 @@ PAPER = Paper(
         ),
     ),
     oracles=(cosine_annealing_where_phi_is_two, equation_retyped),
+    claims=(
+        RaceClaim(
+            "quadratics",
+            statement="On quadratics UBA ends lower than cosine annealing within any budget.",
+            problems=(partial(noisy_quadratic, 100), partial(noisy_quadratic, 1000)),
+            methods=(f"{SGD_ALONE}+cosine", f"{SGD_ALONE}+uba"),
+            smoke=Effort(seeds=2, trials=2, steps=10),
+            full=Effort(seeds=20, trials=20),
+            expect=beats,
+            scaled="The model problem of the paper's derivation, with gradient noise; learning "
+            "rate and phi tuned together, in as many trials as the learning rate alone.",
+        ),
+        RaceClaim(
+            "networks",
+            statement="Nets trained with SGD and UBA classify better than with cosine annealing, "
+            "within a small and a large budget of steps.",
+            problems=(partial(digits_within, 75), partial(digits_within, 300), "mnist1d"),
+            methods=("sgd+cosine", "sgd+uba"),
+            smoke=Effort(seeds=2, trials=2, steps=10),
+            full=Effort(seeds=10, trials=10),
+            expect=beats,
+            scaled="Small nets on digits and signals in place of ResNets and language models.",
+        ),
+    ),
+    symptoms=("training must end after a fixed number of steps",),
 )

@@ -1,0 +1,108 @@
+"""ZLoss: how many standard deviations the target's score lies above the mean score."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from thalweg.losses._base import ClassificationLoss, Reduction
+
+
+class ZLoss(ClassificationLoss):
+    """A softplus of the target's score, standardised over the classes: blind to shift and scale.
+
+        mu, sigma = mean and root of (variance + eps) of the scores o over the C classes
+        z = (o[target] - mu) / sigma
+        loss = log(1 + exp(a * (b - z))) / a
+
+    Not the "z-loss" of language models, a penalty on the softmax's log normaliser.
+
+    Use it for very many classes, where :class:`thalweg.nn.SphericalLinear` makes a step cost the
+    same for a million of them as for a thousand; and where the target should be among the top
+    few: lower `a` and `b` attend to more of them. Avoid it where probabilities are needed, as
+    scores are only ranked; and after a last layer of zeros, where the gradient has no bound but
+    1 / sqrt(eps). Cost: as cross-entropy on given scores.
+
+    Args:
+        a: Hardness of the softplus, > 0.
+        b: The z that is asked for; no z can exceed sqrt(C - 1).
+        eps: Added to the variance, > 0, in squared units of the scores: below sqrt(eps) the loss
+            is no longer blind to scale.
+        weight: Of each class, shape (C,).
+        ignore_index: Samples with this class index add nothing.
+        reduction: ``mean``, ``sum`` or ``none``, as in :class:`torch.nn.CrossEntropyLoss`.
+
+    Returns:
+        From ``loss(input, target)``: the loss of scores (N, C), (N, C, ...) or (C,). With
+        probabilities as target it is the mean of the classes' losses under them.
+
+    Raises:
+        ValueError: If an argument is outside its range or shapes do not fit.
+
+    Example:
+        >>> import torch
+        >>> from thalweg.losses import ZLoss
+        >>> loss, scores = ZLoss(a=1.0, b=2.0), torch.tensor([[3.0, 0.0, 0.0]])
+        >>> round(loss(scores, torch.tensor([0])).item(), 4)  # z = sqrt(2)
+        1.0283
+        >>> round(loss(10 * scores - 7, torch.tensor([0])).item(), 4)
+        1.0283
+
+    Paper: The Z-loss: a shift and scale invariant classification loss belonging to the Spherical
+        Family, 2016, arXiv 1604.08859. Differs: `eps` is added to the variance, in the authors'
+        code to sigma, whose gradient at equal scores is not finite; defaults are those of that
+        code, the paper selects `a` and `b` for each task; probabilities as target.
+    """
+
+    def __init__(
+        self,
+        a: float = 1.0,
+        b: float = 0.0,
+        *,
+        eps: float = 1e-12,
+        weight: Tensor | None = None,
+        ignore_index: int = -100,
+        reduction: Reduction = "mean",
+    ) -> None:
+        super().__init__(weight, ignore_index, reduction)
+        if not a > 0:
+            raise ValueError(f"a is {a}; the hardness of the softplus must be above 0")
+        if not eps > 0:
+            raise ValueError(f"eps is {eps}; what is added to the variance must be above 0")
+        self.a, self.b, self.eps = a, b, eps
+
+    def per_class(self, logits: Tensor, shares: Tensor) -> Tensor:
+        """Return each class's loss times its share in the target."""
+        # The loss is blind to scale, so that large scores can be squared at a smaller one.
+        scale = logits.detach().abs().amax(-1, keepdim=True).clamp(min=1)
+        centred = logits / scale
+        centred = centred - centred.mean(-1, keepdim=True)
+        eps = (self.eps / scale / scale).clamp(min=torch.finfo(logits.dtype).tiny)
+        sigma = (centred.square().mean(-1, keepdim=True) + eps).sqrt()
+        return shares * self._of_z(centred / sigma)
+
+    def from_statistics(
+        self, chosen: Tensor, mean: Tensor, mean_square: Tensor, target: Tensor
+    ) -> Tensor:
+        """Return the loss from all it needs to know of the scores.
+
+        Args:
+            chosen: The targets' scores, (N,).
+            mean: Of all classes' scores, (N,).
+            mean_square: Of all classes' scores, (N,).
+            target: Class indices, (N,).
+        """
+        sigma = ((mean_square - mean.square()).clamp(min=0) + self.eps).sqrt()
+        kept = target != self.ignore_index
+        share = kept.to(chosen.dtype)
+        if self.weight is not None:
+            share = share * self.weight.to(chosen.dtype)[target.where(kept, 0)]
+        return self._reduce(share * self._of_z((chosen - mean) / sigma), share)
+
+    def extra_repr(self) -> str:
+        """Return the settings for printing."""
+        return f"a={self.a}, b={self.b}, eps={self.eps}, {super().extra_repr()}"
+
+    def _of_z(self, z: Tensor) -> Tensor:
+        return -F.logsigmoid(self.a * (z - self.b)) / self.a

@@ -1,0 +1,217 @@
+"""GradientNoise: any optimizer, on gradients with Gaussian noise that dies away."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+from torch.optim import Optimizer
+
+from thalweg.optim._base import check, keyed_generator
+
+
+class GradientNoise(Optimizer):
+    """An optimizer around an optimizer: noise is added to each gradient before the update.
+
+        std = sqrt(eta / (1 + t)^gamma)                            t = 0, 1, ... counts the steps
+        g   = g + std * z,   z ~ N(0, 1)                           anew for every element
+        p   = update of the inner optimizer with g
+
+    The noise is a function of the seed, `t` and the order of the parameters: a resumed run draws
+    on, equal processes draw alike, torch's own generators are not touched. After the step `p.grad`
+    is as it was. State and groups are the inner optimizer's; a group may hold its own `noise_eta`,
+    `noise_gamma` and `noise_seed`, and `noise_step` is its `t`.
+
+    Use it when a deep net does not get off the ground: initialised badly, with gradients that
+    vanish or are all alike. Avoid it where gradients are small beside `std`, as in a fine-tuning:
+    the noise does not scale with them. Under Adam and its kin the update divides by the size of
+    the noise as well: tune `lr` anew. Clip gradients before the step, so that the noise comes
+    after. Cost: one normal number per element; no state but `t`.
+
+    Args:
+        optimizer: The inner optimizer. Schedules may act on either of the two.
+        eta: Variance of the noise at the first step, >= 0; the paper tries 0.01, 0.3 and 1.
+        gamma: Exponent of the variance's decay, >= 0; 0 keeps it constant.
+        seed: Of the noise. None takes that of torch's global generator; the first process's where
+            `torch.distributed` is initialised.
+
+    Raises:
+        TypeError: If `optimizer` is none.
+        ValueError: If a hyperparameter is outside its range or a parameter is complex.
+
+    Example:
+        >>> import torch
+        >>> from thalweg.optim import GradientNoise
+        >>> p = torch.nn.Parameter(torch.zeros(2))
+        >>> optimizer = GradientNoise(torch.optim.SGD([p], lr=0.1), eta=0.3, seed=0)
+        >>> p.grad = torch.zeros(2)
+        >>> optimizer.step()
+        >>> bool(p.any()), p.grad.tolist(), optimizer.param_groups[0]["noise_step"]
+        (True, [0.0, 0.0], 1)
+
+    Paper: Adding Gradient Noise Improves Learning for Very Deep Networks, 2015, arXiv 1511.06807.
+        Differs: nothing; where the inner optimizer evaluates its closure several times in a step,
+        each gradient gets the same noise.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        *,
+        eta: float = 0.01,
+        gamma: float = 0.55,
+        seed: int | None = None,
+    ) -> None:
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(
+                f"GradientNoise wraps an optimizer, not {type(optimizer).__name__}: give it one "
+                "such as torch.optim.SGD(params, lr=0.1)."
+            )
+        noise = {"eta": eta, "gamma": gamma, "seed": _agreed(seed), "step": 0}
+        _validate(defaults := {f"noise_{name}": value for name, value in noise.items()})
+        self.__setstate__({"base": optimizer})
+        optimizer.defaults.update(defaults)
+        self._complete_groups()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take over the inner optimizer; only hooks on the step are the wrapper's own."""
+        self.base: Optimizer = state["base"]
+        self._optimizer_step_pre_hooks = OrderedDict()
+        self._optimizer_step_post_hooks = OrderedDict()
+        self._patch_step_function()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy is made of."""
+        return {"base": self.base}
+
+    def __getattr__(self, name: str) -> Any:
+        """Return the inner optimizer's state, groups, defaults and whatever else it has."""
+        if name == "base" or name.startswith("__"):  # asked for while a copy is being made
+            raise AttributeError(name)
+        return getattr(self.base, name)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the inner optimizer's state, the progress of the noise in its groups."""
+        return self.base.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load what `state_dict` returned, of this or of the inner optimizer alone."""
+        self.base.load_state_dict(state_dict)
+        self._complete_groups()
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group of parameters to the inner optimizer."""
+        self.base.add_param_group(param_group)
+        try:
+            self._complete_groups()
+        except ValueError:
+            self.param_groups.pop()
+            raise
+
+    def _complete_groups(self) -> None:
+        for group in self.param_groups:
+            for name, value in self.defaults.items():
+                group.setdefault(name, value)
+            _validate(group)
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Make the inner optimizer's step with noisy gradients.
+
+        Args:
+            closure: Clears the gradients, computes the loss, calls backward and returns the loss.
+
+        Returns:
+            What the inner optimizer's step returns.
+
+        Raises:
+            RuntimeError: If a gradient is sparse.
+        """
+        own = vars(self)
+        scaling: dict[str, Any] = {k: own[k] for k in ("grad_scale", "found_inf") if k in own}
+        clean: dict[Tensor, Tensor] = {}
+
+        def evaluate() -> Any:
+            loss = closure() if closure else None
+            self._add_noise(scaling.get("grad_scale"), clean)
+            return loss
+
+        vars(self.base).update(scaling)  # a GradScaler's, for optimizers that unscale by themselves
+        try:
+            if closure is None:
+                evaluate()
+            result = self.base.step(evaluate if closure else None)
+        finally:
+            for name in scaling:
+                vars(self.base).pop(name, None)
+            for p, grad in clean.items():
+                p.grad = grad.detach() if grad.requires_grad else grad
+        if not scaling.get("found_inf"):
+            for group in self.param_groups:
+                group["noise_step"] += 1
+        return result
+
+    @torch.enable_grad()
+    def _add_noise(self, scale: Tensor | None, clean: dict[Tensor, Tensor]) -> None:
+        """Put noisy gradients in the place of the clean ones, which go into `clean`."""
+        generators: dict[Any, torch.Generator] = {}
+        for group in self.param_groups:
+            std = math.sqrt(group["noise_eta"] / (1 + group["noise_step"]) ** group["noise_gamma"])
+            params = [p for p in group["params"] if p.grad is not None]
+            if not (std and params):
+                continue
+            noise = []
+            for p in params:
+                key = p.device, group["noise_seed"], group["noise_step"]
+                if key not in generators:
+                    generators[key] = keyed_generator(*key)
+                noise.append(_normal(p.grad, generators[key]))
+            if scale is not None:
+                torch._foreach_mul_(noise, scale)
+            grads = [p.grad for p in params]
+            clean.update(zip(params, grads, strict=True))
+            sign = -1 if group.get("maximize") else 1  # as for the negative loss, minimised
+            noisy = torch._foreach_add(grads, noise, alpha=sign * std)
+            for p, grad in zip(params, noisy, strict=True):
+                p.grad = grad
+
+
+def _normal(grad: Tensor, generator: torch.Generator) -> Tensor:
+    """Return normal numbers for a gradient: the same in every dtype, however it is sharded."""
+    if grad.layout is not torch.strided:
+        raise RuntimeError(
+            "GradientNoise takes dense gradients: build the embedding with sparse=False."
+        )
+    z = torch.randn(grad.shape, generator=generator, device=grad.device).to(grad.dtype)
+    if hasattr(grad, "device_mesh"):
+        from torch.distributed.tensor import DTensor, distribute_tensor
+
+        assert isinstance(grad, DTensor)
+        return distribute_tensor(z, grad.device_mesh, grad.placements, src_data_rank=None)
+    return z
+
+
+def _validate(group: dict[str, Any]) -> None:
+    for name in ("eta", "gamma"):
+        value = group[f"noise_{name}"]
+        check(name, value, "a finite number >= 0", lambda x: 0 <= x < math.inf)
+    seed = group["noise_seed"]
+    check("seed", seed, "a whole number or None", lambda x: isinstance(x, int))
+    if any(p.is_complex() for p in group.get("params", ())):
+        raise ValueError(
+            "GradientNoise takes real parameters: keep a complex p as torch.view_as_real(p)."
+        )
+
+
+def _agreed(seed: int | None) -> int:
+    """Return the seed; where none is given one that all processes share."""
+    if seed is not None:
+        return seed
+    drawn = [torch.initial_seed() % 2**32]  # which any format of checkpoint can hold
+    if dist.is_available() and dist.is_initialized():
+        dist.broadcast_object_list(drawn)
+    return drawn[0]

@@ -1,0 +1,511 @@
+"""Break a paper's method one spot at a time and list what its oracles and laws do not notice.
+
+    python -m tests.laws.mutate [ID ...] [--list] [--jobs N]
+
+A spot is a statement or an expression in a function of a file that defines something the paper
+provides: it is dropped, negated, frozen, or replaced by its neighbour. Nothing on disk changes: a
+forked process imports the altered module in place of the file. A survivor is either equivalent to
+the original, which its author should be able to explain, or asks for a sharper oracle.
+"""
+
+import argparse
+import ast
+import contextlib
+import copy
+import functools
+import importlib.abc
+import importlib.util
+import inspect
+import multiprocessing
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib.machinery import ModuleSpec
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from types import CodeType, ModuleType
+from typing import Any
+
+CHEAP = 1.0  # seconds of work; a law that takes longer is not asked about a mutant
+
+_PAIRS = [
+    *((ast.Add, ast.Sub), (ast.Mult, ast.Div), (ast.Lt, ast.LtE), (ast.Gt, ast.GtE)),
+    *((ast.Eq, ast.NotEq), (ast.Is, ast.IsNot), (ast.In, ast.NotIn), (ast.And, ast.Or)),
+]
+SWAPPED: dict[type, type] = {
+    **dict(_PAIRS),
+    **{right: left for left, right in _PAIRS},
+    ast.Pow: ast.Mult,
+    ast.FloorDiv: ast.Div,
+    ast.Mod: ast.FloorDiv,
+}
+_NAMES = "add sub, add_ sub_, mul div, mul_ div_, min max, amin amax, argmin argmax, sum mean"
+RENAMED = {
+    name: other
+    for pair in _NAMES.split(", ")
+    for name, other in (pair.split(), reversed(pair.split()))
+}
+_LEFT_OUT = """abs square sqrt rsqrt reciprocal exp expm1 log log1p sigmoid softplus tanh relu
+    sign neg detach clone flip cumsum cumprod clamp roll logical_not"""
+LEFT_OUT = frozenset(_LEFT_OUT.split())  # calls on a tensor that are as well typed without
+REFUSING = {"check", "validate", "warn"}
+SPEAKING = {"__repr__", "extra_repr", "chart", "validate"}
+NUMERIC = (ast.BinOp, ast.Call, ast.Name, ast.Attribute, ast.Subscript, ast.IfExp, ast.UnaryOp)
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A module with one spot altered: what was there, what is there now."""
+
+    module: str
+    path: Path
+    line: int
+    before: str
+    after: str
+    code: CodeType = field(repr=False)
+
+    def __str__(self) -> str:
+        return f"{_relative(self.path)}:{self.line}: {self.before}  ->  {self.after}"
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What became of a mutant: who noticed it; nobody, if it survived."""
+
+    mutant: Mutant
+    killer: str | None
+
+
+# Alterations --------------------------------------------------------------------------------
+
+
+def mutants(module: str, path: Path) -> Iterator[Mutant]:
+    """Return every mutant of a module's functions."""
+    tree = ast.parse(path.read_text())
+    outermost = [
+        node
+        for holder in (tree, *(node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)))
+        for node in holder.body
+        if isinstance(node, ast.FunctionDef) and not _is_talk(node)
+    ]
+    for function in outermost:
+        seen: set[tuple[int, str]] = set()
+        flags = {
+            item.arg
+            for item in ast.walk(function.args)
+            if isinstance(item, ast.arg) and item.annotation and _line(item.annotation) == "bool"
+        }
+        for statement, holder, name, index in _spots(function, None):
+            original = _get(holder, name, index)
+            line = getattr(original, "lineno", None) or statement.lineno
+            around = next(  # the most of it that is short to read
+                (part for part in (statement, holder) if len(_line(part)) < 80), original
+            )
+            before = _line(around)
+            for altered in _alterations(original, holder, _bound(function, statement), flags):
+                _set(holder, name, index, ast.copy_location(altered, original))
+                shown = altered if original is around else around
+                after = "(dropped)" if isinstance(altered, ast.Pass) else _line(shown)
+                if (line, after) not in seen and after != before:
+                    seen.add((line, after))
+                    if code := _compiled(tree, path):
+                        yield Mutant(module, path, line, before, after, code)
+                _set(holder, name, index, original)
+
+
+def _compiled(tree: ast.Module, path: Path) -> CodeType | None:
+    with contextlib.suppress(SyntaxError), warnings.catch_warnings():
+        warnings.simplefilter("ignore", SyntaxWarning)
+        return compile(ast.fix_missing_locations(tree), str(path), "exec")
+    return None
+
+
+def _spots(
+    node: ast.AST, statement: ast.stmt | None
+) -> Iterator[tuple[ast.stmt, ast.AST, str, int | None]]:
+    """Walk the statements and expressions that are no signature, docstring or refusal."""
+    for name, value in ast.iter_fields(node):
+        if isinstance(node, ast.FunctionDef) and name != "body":
+            continue
+        if name in ("annotation", "format_spec", "ctx"):
+            continue
+        children = list(enumerate(value)) if isinstance(value, list) else [(None, value)]
+        for index, child in children:
+            if not isinstance(child, ast.AST) or _is_talk(child):
+                continue
+            holder = child if isinstance(child, ast.stmt) else statement
+            if holder is not None:
+                yield holder, node, name, index
+            yield from _spots(child, holder)
+
+
+def _is_talk(node: ast.AST) -> bool:
+    """Whether a node only documents, refuses or imports."""
+    match node:
+        case ast.Expr(value=ast.Constant()) | ast.Raise() | ast.Assert() | ast.JoinedStr():
+            return True
+        case ast.Import() | ast.ImportFrom() | ast.Global() | ast.Nonlocal():
+            return True
+        case ast.If(body=body, orelse=[]):
+            return isinstance(body[-1], ast.Raise)
+        case ast.keyword(arg="strict" | "keepdim" | "check_invariants"):
+            return True
+        case ast.Expr(value=ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name))):
+            return name in REFUSING
+        case ast.FunctionDef(name=name):
+            return name in SPEAKING
+    return False
+
+
+def _alterations(
+    node: ast.AST, holder: ast.AST, bound: set[str], flags: set[str]
+) -> Iterator[ast.AST]:
+    match node:
+        case ast.Expr(value=ast.Call() | ast.Await()) | ast.AugAssign():
+            yield ast.Pass()
+        case ast.Assign(targets=[target]) if _names(target) and not _names(target) & bound:
+            pass  # without it there would only be a NameError
+        case ast.Assign() | ast.AnnAssign() | ast.Delete() | ast.Continue() | ast.Break():
+            yield ast.Pass()
+        case ast.While():
+            yield _with(node, test=ast.Constant(False))
+        case ast.If() | ast.IfExp():
+            yield from (_with(node, test=ast.Constant(value)) for value in (True, False))
+        case ast.BinOp(op=op) | ast.BoolOp(op=op) if type(op) in SWAPPED:
+            yield _with(node, op=SWAPPED[type(op)]())
+        case ast.Compare(ops=[op]) if type(op) in SWAPPED:
+            yield _with(node, ops=[SWAPPED[type(op)]()])
+        case ast.UnaryOp(op=ast.USub() | ast.Not(), operand=operand):
+            yield operand
+        case ast.Constant(value=bool(value)):
+            yield ast.Constant(not value)
+        case ast.Constant(value=int(value)):
+            yield ast.Constant(value + 1)
+        case ast.Constant(value=float(value)):
+            yield ast.Constant(2 * value or 1.0)
+        case ast.Call(func=ast.Attribute(value=value, attr=attr) as function):
+            if attr in RENAMED:
+                yield _with(node, func=_with(function, attr=RENAMED[attr]))
+            in_place = attr.endswith("_") and not attr.startswith("_")
+            if (in_place or attr in LEFT_OUT) and not isinstance(holder, ast.Expr):
+                yield value
+            first, *rest = node.args or [ast.Constant(None)]
+            if in_place and attr not in ("add_", "sub_") and not isinstance(first, ast.Constant):
+                yield _with(node, args=[_negative(first), *rest])
+        case ast.Call(func=ast.Name(id=name) as function) if name in RENAMED:
+            yield _with(node, func=_with(function, id=RENAMED[name]))
+    if isinstance(node, ast.AugAssign) and type(node.op) in SWAPPED:
+        yield _with(node, op=SWAPPED[type(node.op)]())
+    valued = isinstance(holder, ast.Assign | ast.AugAssign | ast.Return | ast.Dict)
+    is_flag = isinstance(node, ast.Name) and node.id in flags
+    if isinstance(node, NUMERIC) and valued and not _is_target(node, holder) and not is_flag:
+        yield _negative(node)
+
+
+def _is_target(node: ast.AST, holder: ast.AST) -> bool:
+    match holder:
+        case ast.Assign(targets=targets):
+            return node in targets
+        case ast.AugAssign(target=target):
+            return node is target
+        case ast.Dict(keys=keys):
+            return node in keys
+    return False
+
+
+def _negative(node: ast.expr) -> ast.expr:
+    return ast.UnaryOp(ast.USub(), node)
+
+
+def _with(node: ast.AST, **fields: object) -> ast.AST:
+    altered = copy.copy(node)
+    for name, value in fields.items():
+        setattr(altered, name, value)
+    return altered
+
+
+def _bound(function: ast.FunctionDef, statement: ast.stmt) -> set[str]:
+    """Return the names that have a value before a statement of the function."""
+    arguments = {a.arg for a in ast.walk(function.args) if isinstance(a, ast.arg)}
+    return arguments | {
+        node.id
+        for node in ast.walk(function)
+        if isinstance(node, ast.Name)
+        and isinstance(node.ctx, ast.Store)
+        and node.lineno < statement.lineno
+    }
+
+
+def _names(target: ast.expr) -> set[str]:
+    """Return the variables an assignment sets; none if it also sets something else."""
+    parts = target.elts if isinstance(target, ast.Tuple) else [target]
+    return {part.id for part in parts} if all(isinstance(p, ast.Name) for p in parts) else set()
+
+
+def _get(holder: ast.AST, name: str, index: int | None) -> ast.AST:
+    value = getattr(holder, name)
+    return value if index is None else value[index]
+
+
+def _set(holder: ast.AST, name: str, index: int | None, node: ast.AST) -> None:
+    if index is None:
+        setattr(holder, name, node)
+    else:
+        getattr(holder, name)[index] = node
+
+
+def _line(node: ast.AST) -> str:
+    return ast.unparse(node).partition("\n")[0]
+
+
+def _relative(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+# Trials -------------------------------------------------------------------------------------
+
+Check = tuple[str, Callable[[], object]]
+
+
+def checks(paper_module: str, cheap: set[str] | None = None) -> Iterator[Check]:
+    """Return a paper's oracles, then the laws of its examples: all, or those named."""
+    paper = _paper(paper_module)
+    yield from ((oracle.__name__, oracle) for oracle in paper.oracles)
+    cases = importlib.import_module("tests.laws.cases")
+    processes = importlib.import_module("tests.laws.processes")  # they import the file unaltered
+    for number, example in enumerate(paper.all_examples):
+        for law in cases.Laws.of_interface(example.interface).of(example):
+            name = f"{law.__name__} of example {number}"
+            if law not in processes.LAWS and (cheap is None or name in cheap):
+                yield name, functools.partial(cases.obey, law, example)
+
+
+def survey(original: Mutant, trial: Callable[[], Iterator[Check]]) -> dict[str, float]:
+    """Return the seconds of every check that the unaltered module passes.
+
+    What the checks import of others' is imported here too, once for all processes to come.
+    """
+    passed: dict[str, float] = {}
+
+    def pass_all() -> Iterator[Check]:
+        for name, check in trial():
+            start = time.process_time()
+            with contextlib.suppress(Exception):
+                check()
+                passed[name] = time.process_time() - start
+        yield from ()
+
+    process, pipe = _start(original, pass_all, lambda _: (passed, set(sys.modules)))
+    seconds, loaded = pipe.recv()
+    process.join()
+    for name in sorted(loaded - set(sys.modules)):
+        if not _is_ours(name):
+            with contextlib.suppress(Exception):
+                importlib.import_module(name)
+    return seconds
+
+
+def hunt(
+    found: Sequence[Mutant],
+    trial: Callable[[], Iterator[Check]],
+    *,
+    jobs: int = 1,
+    limit: float = 60.0,
+) -> Iterator[Fate]:
+    """Try each mutant in a process of its own, which is killed when its time is up.
+
+    Args:
+        found: The mutants.
+        trial: Called where the mutant is in place of the original; returns the checks.
+        jobs: Processes at a time.
+        limit: Seconds a process may take.
+
+    Returns:
+        The fates, in order of completion.
+    """
+    waiting = list(reversed(found))
+    running: dict[Connection, tuple[Mutant, BaseProcess, float]] = {}
+    while waiting or running:
+        while waiting and len(running) < jobs:
+            process, pipe = _start(waiting[-1], trial)
+            running[pipe] = waiting.pop(), process, time.monotonic() + limit
+        ready = set(wait(running, timeout=0.2))
+        for pipe, (mutant, process, deadline) in list(running.items()):
+            if pipe in ready or time.monotonic() > deadline:
+                yield Fate(mutant, _verdict(pipe) if pipe in ready else "the clock: it hangs")
+                process.kill()
+                process.join()
+                del running[pipe]
+
+
+def _start(
+    mutant: Mutant, trial: Callable[[], Iterator[Check]], report: Callable[..., Any] = str
+) -> tuple[BaseProcess, Connection]:
+    _dependents(mutant.module)  # found once, here
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_try, args=(mutant, trial, theirs, report), daemon=True)
+    process.start()
+    theirs.close()
+    return process, ours
+
+
+def _try(
+    mutant: Mutant,
+    trial: Callable[[], Iterator[Check]],
+    answer: Connection,
+    report: Callable[[str], Any],
+) -> None:
+    """Report the first check that fails; an empty name where none does."""
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+        os.dup2(nowhere.fileno(), 2)
+    warnings.simplefilter("ignore")
+    name = "import"
+    try:
+        _replace(mutant)
+        for name, check in trial():  # noqa: B007
+            check()
+        name = ""
+    except BaseException:
+        pass
+    answer.send(report(name))
+
+
+def _verdict(pipe: Connection) -> str | None:
+    try:
+        return pipe.recv() or None
+    except EOFError:
+        return "a crash of the interpreter"
+
+
+def _replace(mutant: Mutant) -> None:
+    """Forget the modules that import the mutant's, so that they are imported again around it."""
+    for name in _dependents(mutant.module):
+        sys.modules.pop(name, None)
+    sys.meta_path.insert(0, _Finder(mutant))
+
+
+def _is_ours(module: str) -> bool:
+    return module.partition(".")[0] in ("thalweg", "tests")
+
+
+@functools.cache
+def _dependents(module: str) -> set[str]:
+    """Return a loaded module and those of the project that import it, directly or not."""
+    imports = {
+        name: _imports(Path(loaded.__file__))
+        for name, loaded in sys.modules.items()
+        if _is_ours(name) and getattr(loaded, "__file__", None)
+    }
+    found, fresh = set(), {module}
+    while fresh:
+        found |= fresh
+        fresh = {name for name, imported in imports.items() if imported & found} - found
+    return found
+
+
+def _imports(path: Path) -> frozenset[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return frozenset(names)
+
+
+class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Loads a mutant where its module is asked for."""
+
+    def __init__(self, mutant: Mutant) -> None:
+        self.mutant = mutant
+
+    def find_spec(self, name: str, path: object, target: object = None) -> ModuleSpec | None:
+        if name != self.mutant.module:
+            return None
+        return importlib.util.spec_from_file_location(name, self.mutant.path, loader=self)
+
+    def exec_module(self, module: ModuleType) -> None:
+        exec(self.mutant.code, module.__dict__)
+
+
+# The command ---------------------------------------------------------------------------------
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Hunt for survivors; return 1 if there are any."""
+    parser = argparse.ArgumentParser(prog="python -m tests.laws.mutate", description=__doc__)
+    parser.add_argument("ids", nargs="*", metavar="ID", help="papers; all where none is given")
+    parser.add_argument("--list", action="store_true", help="list the mutants, try none")
+    parser.add_argument(
+        "--module", action="append", help="alter this module instead of the paper's own"
+    )
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes at a time")
+    options = parser.parse_args(arguments)
+    papers = _paper_modules()
+    if unknown := set(options.ids) - set(papers):
+        parser.error(f"no paper is called {', '.join(sorted(unknown))}")
+    for name in options.ids or papers:  # imports the laws once, before the processes fork
+        list(checks(papers[name]))
+    survivors = 0
+    for name in options.ids or papers:
+        for module in options.module or _homes(papers[name]):
+            path = Path(inspect.getfile(importlib.import_module(module)))
+            found = list(mutants(module, path))
+            if options.list:
+                print(*found, sep="\n")
+            else:
+                survivors += _report(name, papers[name], module, path, found, options.jobs)
+    return bool(survivors)
+
+
+def _report(
+    name: str, paper_module: str, module: str, path: Path, found: list[Mutant], jobs: int
+) -> int:
+    start = time.monotonic()
+    original = Mutant(module, path, 0, "", "", compile(path.read_text(), str(path), "exec"))
+    seconds = survey(original, functools.partial(checks, paper_module))
+    broken = {oracle.__name__ for oracle in _paper(paper_module).oracles} - set(seconds)
+    if broken:
+        raise SystemExit(f"{name}: {', '.join(broken)} fails without any mutation")
+    cheap = {name for name, spent in seconds.items() if spent < CHEAP}
+    limit = 20 + 10 * sum(spent for check, spent in seconds.items() if check in cheap)
+    trial = functools.partial(checks, paper_module, cheap)
+    fates = list(hunt(found, trial, jobs=jobs, limit=limit))
+    survivors = sorted((fate.mutant for fate in fates if not fate.killer), key=lambda m: m.line)
+    by_law = sum(" of example " in fate.killer for fate in fates if fate.killer)
+    print(
+        f"{name}: of {len(found)} mutants of {module} the oracles stop "
+        f"{len(found) - len(survivors) - by_law}, the cheap laws {by_law}; {len(survivors)} "
+        f"survive ({time.monotonic() - start:.0f} s)"
+    )
+    for mutant in survivors:
+        print(f"  {mutant}")
+    return len(survivors)
+
+
+def _paper_modules() -> dict[str, str]:
+    """Return the module of each paper, by id."""
+    catalogue = importlib.import_module("thalweg.core.catalogue").catalogue
+    known = catalogue().papers
+    modules = {id(vars(m).get("PAPER")): name for name, m in list(sys.modules.items())}
+    return {name: modules[id(paper)] for name, paper in known.items()}
+
+
+def _paper(module: str) -> Any:
+    return importlib.import_module(module).PAPER
+
+
+def _homes(paper_module: str) -> list[str]:
+    """Return the modules in which the objects a paper provides are written."""
+    return list(dict.fromkeys(thing.__module__ for thing in _paper(paper_module).provides))
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    sys.exit(main())
