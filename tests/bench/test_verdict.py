@@ -1,10 +1,15 @@
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
+from tests.bench.tiny import Tiny
+from thalweg.bench import compare as comparing
+from thalweg.bench import wording
 from thalweg.bench.results import ProblemFacts, Results, Run
+from thalweg.bench.statistics import SpeedRatio
 from thalweg.core.trace import Cost, Point, Trace
+from thalweg.problems.loading import load_problem
 
 FACTS = ProblemFacts(
     name="toy",
@@ -144,3 +149,94 @@ def test_several_problems_have_performance_profiles():
     assert profile["sgd"].share[0] == 0.5
     assert profile["adamw"].area == pytest.approx((0.5 * 2 / 3) + 0.5)
     assert len(results.verdict.split("\n\n")) == 2
+
+
+SOLVED = replace(FACTS, decides="seconds")
+
+
+def test_where_the_cost_decides_it_leads_the_verdict():
+    at = {"adamw": 100, "sgd": 25, "adagrad": 100}
+    same = dict.fromkeys(at, 0.95)
+    headline, cheap, _ = verdict(same, at, problem=SOLVED)
+    assert headline == (
+        "On toy, tuned alike, in seconds to reach 90.0 % (adamw: 10 s): cheaper than adamw: sgd at "
+        "0.25x (0.25 to 0.25); as dear as adamw: adagrad at 1.00x (1.00 to 1.00)."
+    )
+    assert "of adamw (in seconds p = 0.004 after Holm's correction); its final acc" in cheap
+    assert (
+        "dearer than sgd: adamw at 4.00x"
+        in verdict({"sgd": 0.95, "adamw": 0.95}, at, problem=SOLVED)[0]
+    )
+    table = race(same, at, problem=SOLVED).table.set_index("contender")
+    assert table["verdict"].to_dict() == {
+        "adamw": "baseline",
+        "sgd": "better",
+        "adagrad": "equivalent",
+    }
+    assert "in final accuracy" in verdict(same, at)[0]
+
+
+def test_a_miss_costs_more_than_anything():
+    at = {"adamw": 50, "sgd": 50}
+    shown = race({"adamw": 0.95, "sgd": 0.95}, at, problem=SOLVED)
+    runs = [
+        replace(run, trace=Trace((run.trace.points[0],))) if run.contender == "sgd" else run
+        for run in shown.runs
+    ]
+    results = Results((SOLVED,), shown.contenders, tuple(runs), {})
+    assert "dearer than adamw: sgd." in results.verdict
+    assert "sgd reaches 90.0 % in 0 of 10 runs, adamw in 10 of 10 (in seconds p" in results.verdict
+
+
+def test_where_nobody_reaches_the_target_quality_decides():
+    problem = replace(SOLVED, target=0.99)
+    headline = verdict({"adamw": 0.95, "sgd": 0.97}, problem=problem)[0]
+    assert "in final accuracy (adamw: 95.0 %): better than adamw: sgd." in headline
+
+
+def test_costs_that_were_not_spent_are_not_compared():
+    shown = race({"adamw": 0.95, "sgd": 0.95})
+
+    def without_gradients(run):
+        points = [
+            Point(replace(point.cost, gradients=0, functions=7), point.quality)
+            for point in run.trace.points
+        ]
+        return replace(run, trace=Trace(tuple(points)))
+
+    for spared in ({"sgd"}, {"adamw", "sgd"}):
+        runs = [without_gradients(run) if run.contender in spared else run for run in shown.runs]
+        (analysis,) = Results((FACTS,), shown.contenders, tuple(runs), {}).analysis.problems
+        both = ("functions",) if len(spared) == 2 else ()
+        assert analysis.costs == ("steps", "seconds", *both)
+        assert set(analysis.standings["tuned"][1].ratios) == set(analysis.costs)
+
+
+def test_who_has_nothing_to_tune_stands_in_the_tuned_lane_as_it_is():
+    plain = race({"adamw": 0.95}, lane="defaults")
+    tuned = race({"sgd": 0.97})
+    settings = {"spaces": {"adamw": {}, "sgd": {"lr": [1, 2]}}}
+    results = Results((FACTS,), ("adamw", "sgd"), plain.runs + tuned.runs, settings)
+    assert "tuned alike, in final accuracy (adamw: 95.0 %): better than adamw: sgd" in (
+        results.verdict
+    )
+
+
+def test_a_problem_says_what_decides():
+    def decides(problem):
+        return comparing._facts(problem).decides
+
+    assert decides(load_problem("transport")) == "seconds"
+    assert decides(load_problem("quadratic")) == "quality"
+    assert decides(Tiny()) == "quality"
+
+
+def test_facts_from_before_there_was_a_choice_are_read():
+    old = {name: value for name, value in asdict(FACTS).items() if name != "decides"}
+    assert ProblemFacts(**old) == FACTS
+
+
+def test_small_ratios_keep_their_digits():
+    assert wording.speed(SpeedRatio(0.00141, 0.000999, 0.0317)) == "0.0014x (0.0010 to 0.032)"
+    assert wording.speed(SpeedRatio(0.61, 0.52, 12.34)) == "0.61x (0.52 to 12.3)"
+    assert wording.speed(SpeedRatio(0.05, 0.0, 0.1)) == "0.050x (at most 0.10)"

@@ -1,7 +1,4 @@
-import contextlib
-import copy
 import gc
-import io
 import math
 
 import pytest
@@ -19,14 +16,6 @@ def coupled(params):
     """A loss whose Hessian is dense and differs everywhere."""
     joined = torch.cat([p.flatten() for p in params])
     return (joined**4).sum() / 10 + (joined.sin() * joined.roll(1)).sum() + joined.mean() ** 2
-
-
-def parameters(seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    shapes = [(), (3,), (2, 3), (2, 2, 3), (2, 1, 2, 2), (0,)]
-    return [
-        Parameter(torch.randn(shape, generator=generator, dtype=torch.float64)) for shape in shapes
-    ]
 
 
 def run(optimizer, params, steps, loss=coupled):
@@ -152,47 +141,6 @@ def test_the_signs_are_fair_independent_and_repeatable():
         assert abs((draw[1:] * draw[:-1]).mean()) < 0.03
 
 
-def test_resumes_bit_for_bit_and_groups_change_nothing():
-    params = parameters()
-    whole = run(AdaHessian(params, hessian_interval=2), params, 7)
-    params = parameters()
-    optimizer = AdaHessian(params, hessian_interval=2)
-    run(optimizer, params, 3)
-    saved = io.BytesIO()
-    torch.save(optimizer.state_dict(), saved)
-    saved.seek(0)
-    other = copy.deepcopy(params)
-    resumed = AdaHessian(other, 1.0, seed=9)
-    resumed.load_state_dict(torch.load(saved, weights_only=True))
-    assert torch.equal(run(resumed, other, 4), whole)
-    optimizer, params = copy.deepcopy((optimizer, params))
-    assert torch.equal(run(optimizer, params, 4), whole)
-    params = parameters()
-    groups = [{"params": params[:2]}, {"params": params[2:]}]
-    assert torch.equal(run(AdaHessian(groups, hessian_interval=2), params, 7), whole)
-
-
-def test_each_hyperparameter_has_its_effect():
-    def result(**arguments):
-        params = parameters()
-        return run(AdaHessian(params, **arguments), params, 5)
-
-    default = result()
-    for arguments in (
-        {"lr": 0.1},
-        {"betas": (0.8, 0.999)},
-        {"betas": (0.9, 0.9)},
-        {"eps": 1e-2},
-        {"weight_decay": 0.1},
-        {"hessian_power": 0.5},
-        {"hessian_interval": 2},
-        {"spatial_average": False},
-        {"seed": 1},
-        {"maximize": True},
-    ):
-        assert not torch.allclose(result(**arguments), default)
-
-
 def test_between_refreshes_the_last_curvature_is_used_and_no_graph_is_needed():
     curvature = torch.tensor([1.0, 4.0, 9.0], dtype=torch.float64)
     p = Parameter(torch.ones(3, dtype=torch.float64))
@@ -205,17 +153,6 @@ def test_between_refreshes_the_last_curvature_is_used_and_no_graph_is_needed():
     assert optimizer.hessian_products == 3
 
 
-def test_a_gradient_without_graph_is_refused_with_the_right_call():
-    params = parameters()
-    optimizer = AdaHessian(params)
-    before = [p.detach().clone() for p in params]
-    coupled(params).backward()
-    with pytest.raises(RuntimeError, match=r"loss\.backward\(create_graph=True\)"):
-        optimizer.step()
-    assert not optimizer.state
-    assert all(torch.equal(p, old) for p, old in zip(params, before, strict=True))
-
-
 def test_parameters_the_loss_is_linear_in_have_no_curvature():
     bent, linear = Parameter(torch.ones(2)), Parameter(torch.ones(2))
     optimizer = AdaHessian([bent, linear], lr=1.0, betas=(0.0, 0.0), eps=0.5)
@@ -225,21 +162,7 @@ def test_parameters_the_loss_is_linear_in_have_no_curvature():
     torch.testing.assert_close(linear.detach(), torch.full((2,), 1 - 2 / 0.5))
 
 
-def test_gradients_keep_their_values_and_the_generators_their_state():
-    params = parameters()
-    optimizer = AdaHessian(params)
-    coupled(params).backward(create_graph=True)
-    gradients = [p.grad.detach().clone() for p in params]
-    generator = torch.get_rng_state()
-    optimizer.step()
-    assert torch.equal(torch.get_rng_state(), generator)
-    for p, gradient in zip(params, gradients, strict=True):
-        assert torch.equal(p.grad, gradient)
-        assert not p.grad.requires_grad
-
-
-@pytest.mark.parametrize("with_closure", [False, True])
-def test_the_graph_is_freed_without_the_garbage_collector(with_closure):
+def test_a_closure_leaves_no_graph_to_the_garbage_collector():
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Tanh(), nn.Flatten(), nn.Linear(72, 10))
     optimizer = AdaHessian(model.parameters(), lr=1e-3)
     batch, target = torch.ones(4, 1, 8, 8), torch.zeros(4, dtype=torch.long)
@@ -255,11 +178,7 @@ def test_the_graph_is_freed_without_the_garbage_collector(with_closure):
     try:
         alive = []
         for t in range(200):
-            if with_closure:
-                assert not optimizer.step(closure).requires_grad
-            else:
-                closure()
-                optimizer.step()
+            assert not optimizer.step(closure).requires_grad
             if t in (2, 199):
                 alive.append(sum(type(x) in (torch.Tensor, Parameter) for x in gc.get_objects()))
     finally:
@@ -268,73 +187,15 @@ def test_the_graph_is_freed_without_the_garbage_collector(with_closure):
     assert optimizer.hessian_products == 200
 
 
-def test_a_grad_scaler_changes_nothing_but_skips_overflows():
-    def train(scaler):
-        params = parameters()
-        optimizer = AdaHessian(params)
-        for _ in range(4):
-            optimizer.zero_grad()
-            scaler.scale(coupled(params)).backward(create_graph=True)
-            scaler.step(optimizer)
-            scaler.update()
-        return optimizer, params
-
+def test_gradients_that_a_grad_scaler_unscaled_are_refused():
+    p = Parameter(torch.ones(3))
+    optimizer = AdaHessian([p])
     scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
-    optimizer, params = train(scaler)
-    _, expected = train(torch.amp.GradScaler("cpu", enabled=False))
-    for p, q in zip(params, expected, strict=True):
-        torch.testing.assert_close(p, q)
-    before = [p.detach().clone() for p in params]
-    scaler.scale(coupled(params) * math.inf).backward(create_graph=True)
-    scaler.step(optimizer)
-    assert all(torch.equal(p, old) for p, old in zip(params, before, strict=True))
-    scaler.update()
-    optimizer.zero_grad()
-    scaler.scale(coupled(params)).backward(create_graph=True)
+    scaler.scale(p.pow(4).sum()).backward(create_graph=True)
     scaler.unscale_(optimizer)
     with pytest.raises(RuntimeError, match="leave out"):
         scaler.step(optimizer)
-    run(optimizer, params, 1)
-
-
-def test_two_processes_equal_one(tmp_path):
-    meeting, result = tmp_path / "meeting", tmp_path / "result"
-    torch.multiprocessing.spawn(one_of_two, (str(meeting), str(result)), nprocs=2)
-    for interval, double in torch.load(result, weights_only=True).items():
-        torch.testing.assert_close(double, train_regression(interval), rtol=0, atol=1e-10)
-
-
-def one_of_two(rank, meeting, result):
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{meeting}", rank=rank, world_size=2
-    )
-    trained = {interval: train_regression(interval, rank) for interval in (1, 2)}
-    if rank == 0:
-        torch.save(trained, result)
-    torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
-
-
-def train_regression(interval, rank=None):
-    generator = torch.Generator().manual_seed(0)
-    batch, target = torch.randn(2, 8, 1, 5, 5, generator=generator, dtype=torch.float64)
-    target = target.flatten(1).sum(1, keepdim=True)
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Tanh(), nn.Flatten(), nn.Linear(18, 1)).double()
-    net = model
-    if rank is not None:
-        net = nn.parallel.DistributedDataParallel(model)
-        batch, target = batch[rank::2], target[rank::2]
-    optimizer = AdaHessian(net.parameters(), 0.01, hessian_interval=interval)
-    for t in range(4):
-        optimizer.zero_grad()
-        graph = t % interval == 0
-        local = net.no_sync() if graph and rank is not None else contextlib.nullcontext()
-        with local:
-            F.mse_loss(net(batch), target).backward(create_graph=graph)
-        optimizer.step()
-    return torch.cat([p.detach().flatten() for p in model.parameters()])
+    run(optimizer, [p], 1)  # which takes no notice of that scaler
 
 
 @pytest.mark.parametrize(
@@ -343,7 +204,6 @@ def train_regression(interval, rank=None):
         ({"hessian_power": 1.5}, r"hessian_power must be in \[0, 1\], not 1.5"),
         ({"hessian_interval": 0}, "hessian_interval must be a whole number >= 1, not 0"),
         ({"hessian_interval": 1.5}, "hessian_interval must be a whole number"),
-        ({"lr": -0.1}, "lr must be"),
     ],
 )
 def test_hyperparameters_out_of_range_are_refused(arguments, sentence):

@@ -194,7 +194,7 @@ def test_switches_change_the_axes(open_report: Open) -> None:
     draw(page, name)
     assert "steps" in axis_titles(page, name)
     after_redraw(page, name, lambda: pick(page, f"{name}-cost", "seconds"))
-    assert "seconds of training" in axis_titles(page, name)
+    assert "seconds" in axis_titles(page, name)
     after_redraw(page, name, lambda: pick(page, f"{name}-cost", "gradients"))
     assert "gradient evaluations" in axis_titles(page, name)
 
@@ -247,7 +247,7 @@ def test_everything_works_by_keyboard(open_report: Open) -> None:
 
     page.locator(f"input[name='{name}-cost'][value='steps']").focus()
     after_redraw(page, name, lambda: page.keyboard.press("ArrowRight"))
-    assert "seconds of training" in axis_titles(page, name)
+    assert "seconds" in axis_titles(page, name)
     ring = "getComputedStyle(document.activeElement.nextElementSibling).outlineStyle"
     assert page.evaluate(ring) == "solid"
 

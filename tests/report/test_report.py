@@ -14,6 +14,7 @@ import pytest
 
 from tests.report import fake
 from thalweg.bench import wording
+from thalweg.bench.results import LANES
 from thalweg.core.trace import Trace
 from thalweg.report.charts import problem_charts
 from thalweg.report.page import write_figures, write_report
@@ -173,3 +174,71 @@ def test_runs_without_points_are_outcomes_too(tmp_path: Path) -> None:
     ]
     path = write_report(fake.replace(results, runs=tuple(broken)), tmp_path / "report.html")
     assert "MemoryError" in path.read_text()
+
+
+def test_costs_are_offered_where_all_contenders_spend_them() -> None:
+    def spending(**costs: int) -> list[list[str]]:
+        results = fake.race(contenders=("adamw", "sgd"), replicates=3, trials=2)
+        changed = [
+            fake.replace(
+                run,
+                trace=Trace(
+                    [
+                        fake.Point(
+                            fake.replace(
+                                point.cost,
+                                **{k: n * point.cost.steps for k, n in costs.items()},
+                            ),
+                            point.quality,
+                        )
+                        for point in run.trace.points
+                    ]
+                ),
+            )
+            if run.contender == "sgd" or costs.get("functions")
+            else run
+            for run in results.runs
+        ]
+        results = fake.replace(results, runs=tuple(changed))
+        charts = problem_charts(results, results.analysis.problems[0])
+        return [
+            [value for value, _ in switch.options]
+            for chart in charts
+            for switch in chart.switches
+            if chart.name in ("curves", "target") and switch.name == "cost"
+        ]
+
+    assert spending(gradients=0) == [["steps", "seconds"]] * 2
+    assert spending(gradients=0, functions=3) == [["steps", "seconds", "functions"]] * 2
+
+
+def test_where_the_cost_decides_it_comes_first(tmp_path: Path) -> None:
+    results = fake.race([fake.accuracy(decides="seconds", target=0.9)], trials=0, lanes=LANES[1:])
+    charts = problem_charts(results, results.analysis.problems[0])
+    assert [chart.name for chart in charts[:3]] == ["curves", "target", "differences"]
+    assert [charts[i].switches[0].options[0][0] for i in (0, 1)] == ["seconds"] * 2
+    text = write_report(results, tmp_path / "report.html").read_text()
+    assert "▲ cheaper" in text
+    assert "in seconds, p" in text
+    assert text.index("Seconds to target") < text.index("Final accuracy")
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({}, "10 trials each"),
+        ({"trials": 1}, "1 trial each"),
+        ({"trials": 0}, "none"),
+        ({"spaces": {"adamw": {}}}, "nothing to tune"),
+        (
+            {"spaces": {"adamw": {}, "sgd": {"sgd.lr": [1, 2]}}},
+            "10 trials each; nothing to tune in adamw",
+        ),
+    ],
+)
+def test_tuning_is_told_where_there_was_any(
+    tmp_path: Path, settings: dict[str, object], words: str
+) -> None:
+    results = fake.race(contenders=("adamw",), replicates=2, trials=0, settings=settings)
+    text = write_report(results, tmp_path / "report.html").read_text()
+    assert f"<dt>Tuning</dt><dd>{words}</dd>" in text

@@ -1,5 +1,3 @@
-import math
-
 import pytest
 import torch
 from hypothesis import given
@@ -35,17 +33,6 @@ def test_it_falls_with_time_and_falls_earlier_for_a_larger_phi(phi, larger, t, l
     assert UBA(optimizer(1.0), 10, phi=phi * larger).factor(t) < schedule.factor(t)
 
 
-@pytest.mark.parametrize("phi", [0.25, 1.0, 2.0, 5.0])
-def test_chained_equals_the_formula(phi):
-    rates = rates_of(UBA(optimizer(0.5), 40, phi=phi, eta_min=0.1), 40)
-    for step, (rate,) in enumerate(rates):
-        c = 1 + math.cos(math.pi * step / 40)
-        assert rate == pytest.approx(0.1 + 0.4 * 2 * c / (2 * phi + (2 - phi) * c), rel=1e-14)
-    assert rates[0] == [0.5]
-    assert rates[20] == [pytest.approx(0.1 + 0.4 * 2 / (2 + phi))]
-    assert rates[40] == [0.1]
-
-
 def test_two_is_cosine_annealing():
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer(0.3), T_max=30, eta_min=0.01)
     ours = rates_of(UBA(optimizer(0.3), 30, phi=2, eta_min=0.01), 30)
@@ -53,40 +40,10 @@ def test_two_is_cosine_annealing():
         assert rate == pytest.approx(other, rel=1e-12)
 
 
-def test_each_group_falls_from_its_own_rate():
-    rates = rates_of(UBA(optimizer(1.0, 0.1), 10), 10)
-    assert rates[0] == [1.0, 0.1]
-    for first, second in rates[:-1]:
-        assert second == pytest.approx(first / 10)
-    assert rates[-1] == pytest.approx([0.0, 0.0], abs=1e-15)
-
-
-def test_after_the_budget_the_rate_stays():
-    assert rates_of(UBA(optimizer(1.0), 3, eta_min=0.25), 6)[3:] == [[0.25]] * 4
-
-
 def test_warm_up_rises_to_the_peak_and_the_curve_spans_the_rest():
     warmed = rates_of(UBA(optimizer(1.0), 14, phi=3, warmup_steps=4), 14)
     assert [rate for (rate,) in warmed[:5]] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
     assert warmed[4:] == rates_of(UBA(optimizer(1.0), 10, phi=3), 10)
-
-
-def test_a_resumed_schedule_goes_on_to_the_same_bits():
-    whole = rates_of(UBA(optimizer(0.3), 20, phi=5, warmup_steps=2), 20)
-    first = UBA(optimizer(0.3), 20, phi=5, warmup_steps=2)
-    rates_of(first, 7)
-    second = UBA(optimizer(0.3), 20, phi=5, warmup_steps=2)
-    second.load_state_dict(first.state_dict())
-    assert rates_of(second, 13) == whole[7:]
-
-
-def test_it_can_follow_another_schedule():
-    made = optimizer(1.0)
-    constant = torch.optim.lr_scheduler.ConstantLR(made, factor=1.0)
-    schedule = torch.optim.lr_scheduler.SequentialLR(made, [constant, UBA(made, 10)], [5])
-    rates = rates_of(schedule, 15)
-    assert rates[:6] == [[1.0]] * 6
-    assert rates[10] == pytest.approx([2 / 3])
 
 
 @pytest.mark.parametrize(

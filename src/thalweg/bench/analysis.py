@@ -20,12 +20,13 @@ from thalweg.bench.statistics import (
     time_to_target,
 )
 from thalweg.bench.verdict import describe
+from thalweg.core.problem import Better
 from thalweg.core.trace import COSTS, Outcome, Trace
 
 if TYPE_CHECKING:
     import pandas as pd
 
-COSTS_TO_TARGET = ("steps", "seconds", "gradients")
+COSTS_TO_TARGET = ("steps", "seconds", "gradients", "functions", "products")
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,9 @@ class Standing:
         median: Of the finals, failed ones ranking worst.
         quartiles: 25 % and 75 % of the finals.
         effect: Against the baseline; ``None`` for the baseline itself or without common runs.
-        to_target: Cost to reach the target, by kind of cost (``steps``, ``seconds``,
-            ``gradients``).
+        saving: Where a cost decides, the logarithm of that cost to target against the baseline's;
+            ``None`` where neither ever reached the target, so that quality decides.
+        to_target: Cost to reach the target, by kind of cost.
         ratios: The same as a ratio to the baseline's.
         cost: Median total of each kind of cost over the replicates that finished.
         outcomes: How many replicates ended how.
@@ -53,11 +55,17 @@ class Standing:
     median: float
     quartiles: tuple[float, float]
     effect: Effect | None
+    saving: Effect | None
     to_target: Mapping[str, TimeToTarget]
     ratios: Mapping[str, SpeedRatio]
     cost: Mapping[str, float]
     outcomes: Mapping[Outcome, int]
     parameters: Mapping[str, object]
+
+    @property
+    def deciding(self) -> Effect | None:
+        """The effect that gives the verdict."""
+        return self.effect if self.saving is None else self.saving
 
 
 @dataclass(frozen=True)
@@ -68,6 +76,7 @@ class ProblemAnalysis:
         problem: The problem.
         target: Value of the watched metric that counts as reached.
         target_origin: ``given``, or how it was fixed.
+        costs: Kinds of cost to compare by: steps, seconds, and what else all contenders spend.
         standings: By lane, in the order of the contenders.
         sentences: The verdict, one sentence a contender, the headline first.
         warnings: What limits the verdict.
@@ -76,6 +85,7 @@ class ProblemAnalysis:
     problem: ProblemFacts
     target: float
     target_origin: str
+    costs: tuple[str, ...]
     standings: Mapping[Lane, tuple[Standing, ...]]
     sentences: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -124,20 +134,22 @@ def _analyse(results: Results, problem: ProblemFacts) -> ProblemAnalysis:
         lane: {
             contender: found
             for contender in results.contenders
-            if (found := results.select(problem.name, contender, lane))
+            if (found := results.entries(problem.name, contender, lane))
         }
         for lane in LANES
+        if any((run.problem, run.lane) == (problem.name, lane) for run in results.runs)
     }
     target, origin = _target(results, problem, runs)
+    costs = _costs([found for row in runs.values() for found in row.values()])
     standings: dict[Lane, tuple[Standing, ...]] = {
-        lane: _standings(results.baseline, problem, lane, found, target)
+        lane: _standings(results.baseline, problem, lane, found, target, costs)
         for lane, found in runs.items()
-        if found
     }
     return ProblemAnalysis(
         problem=problem,
         target=target,
         target_origin=origin,
+        costs=costs,
         standings=standings,
         sentences=tuple(describe(results.baseline, problem, target, standings)),
         warnings=tuple(_warnings(problem, standings)),
@@ -150,11 +162,23 @@ def _target(
     if problem.target is not None:
         return problem.target, "given"
     for lane, origin in (("tuned", "the tuned baseline"), ("defaults", "the baseline")):
-        found = runs[lane].get(results.baseline, ())  # type: ignore[index]
+        found = runs.get(lane, {}).get(results.baseline, ())  # type: ignore[call-overload]
         finals = [run.trace.final(problem.progress) for run in found]
         if finals:
             return _median(finals, problem), f"median final value of {origin}"
     return math.nan, "not known yet"
+
+
+def _costs(rows: Sequence[Sequence[Run]]) -> tuple[str, ...]:
+    """List what all contenders spend, of those that took a step."""
+    spent = [[run.trace.points[-1].cost for run in found if run.trace.points] for found in rows]
+    started = [costs for costs in spent if any(cost.steps for cost in costs)]
+    return tuple(
+        kind
+        for kind in COSTS_TO_TARGET
+        if kind in ("steps", "seconds")
+        or (started and all(any(getattr(cost, kind) for cost in costs) for costs in started))
+    )
 
 
 def _standings(
@@ -163,11 +187,12 @@ def _standings(
     lane: Lane,
     runs: Mapping[str, Sequence[Run]],
     target: float,
+    costs: Sequence[str],
 ) -> tuple[Standing, ...]:
     times = {
         contender: {
             cost: {run.number: _cost_to_target(run, problem, target, cost) for run in found}
-            for cost in COSTS_TO_TARGET
+            for cost in costs
         }
         for contender, found in runs.items()
     }
@@ -183,21 +208,27 @@ def _standings(
             default=1.0,
         )
         or 1.0
-        for cost in COSTS_TO_TARGET
+        for cost in costs
     }
-    effects = _effects(baseline, problem, runs)
+    finals = {
+        contender: {run.number: run.trace.final(problem.judged) for run in found}
+        for contender, found in runs.items()
+    }
+    effects = _effects(baseline, finals, better=problem.better, margin=problem.margin)
+    savings = _savings(baseline, problem, times)
     standings = []
     for contender, found in runs.items():
-        finals = tuple(run.trace.final(problem.judged) for run in found)
+        values = tuple(finals[contender].values())
         finished = [run.trace.points[-1].cost for run in found if run.trace.outcome == "finished"]
         standings.append(
             Standing(
                 contender=contender,
                 lane=lane,
-                finals=finals,
-                median=_median(finals, problem),
-                quartiles=_quartiles(finals, problem),
+                finals=values,
+                median=_median(values, problem),
+                quartiles=_quartiles(values, problem),
                 effect=effects.get(contender),
+                saving=savings.get(contender),
                 to_target={
                     cost: time_to_target(list(paid.values()), limits[cost])
                     for cost, paid in times[contender].items()
@@ -220,33 +251,41 @@ def _standings(
 
 
 def _effects(
-    baseline: str, problem: ProblemFacts, runs: Mapping[str, Sequence[Run]]
+    baseline: str, values: Mapping[str, Mapping[int, float]], *, better: Better, margin: float
 ) -> dict[str, Effect]:
     """Compare on the replicates that every contender has."""
-    if baseline not in runs or len(runs) < 2:
+    if baseline not in values or len(values) < 2:
         return {}
-    finals = {
-        contender: {run.number: run.trace.final(problem.judged) for run in found}
-        for contender, found in runs.items()
-    }
-    common = sorted(set.intersection(*(set(values) for values in finals.values())))
+    common = sorted(set.intersection(*(set(row) for row in values.values())))
     if not common:
         return {}
-    paired = {name: [values[number] for number in common] for name, values in finals.items()}
-    return compare(paired.pop(baseline), paired, better=problem.better, margin=problem.margin)
+    paired = {name: [row[number] for number in common] for name, row in values.items()}
+    return compare(paired.pop(baseline), paired, better=better, margin=margin)
+
+
+def _savings(
+    baseline: str, problem: ProblemFacts, times: Mapping[str, Mapping[str, Mapping[int, float]]]
+) -> dict[str, Effect]:
+    """Compare what it cost to reach the target, where that decides and anybody paid it."""
+    paid = {contender: costs.get(problem.decides, {}) for contender, costs in times.items()}
+    if not all(value > 0 for row in paid.values() for value in row.values()):
+        return {}
+    logs = {name: {i: math.log(value) for i, value in row.items()} for name, row in paid.items()}
+    effects = _effects(baseline, logs, better="lower", margin=0.0)
+    reached = {name for name, row in paid.items() if any(map(math.isfinite, row.values()))}
+    return {name: item for name, item in effects.items() if reached & {name, baseline}}
 
 
 def _ratios(
     baseline: Mapping[str, Mapping[int, float]], contender: Mapping[str, Mapping[int, float]]
 ) -> dict[str, SpeedRatio]:
     ratios = {}
-    for cost in COSTS_TO_TARGET:
+    for cost in baseline:
         common = sorted(set(baseline[cost]) & set(contender[cost]))
-        if common:
-            ratios[cost] = speed_ratio(
-                [baseline[cost][number] for number in common],
-                [contender[cost][number] for number in common],
-            )
+        pairs = [(baseline[cost][number], contender[cost][number]) for number in common]
+        # What was not spent has no ratio.
+        if pairs and all(min(pair) > 0 for pair in pairs):
+            ratios[cost] = speed_ratio(*zip(*pairs, strict=True))
     return ratios
 
 
@@ -261,8 +300,11 @@ def _profiles(
     lane: Lane = (
         "tuned" if all("tuned" in problem.standings for problem in problems) else "defaults"
     )
+    shared = [
+        cost for cost in COSTS_TO_TARGET if all(cost in problem.costs for problem in problems)
+    ]
     paid: dict[str, dict[str, list[float]]] = {
-        cost: {contender: [] for contender in results.contenders} for cost in COSTS_TO_TARGET
+        cost: {contender: [] for contender in results.contenders} for cost in shared
     }
     for problem in problems:
         known = {standing.contender: standing for standing in problem.standings.get(lane, ())}
@@ -270,7 +312,11 @@ def _profiles(
             for contender, values in row.items():
                 found = known.get(contender)
                 values.append(found.to_target[cost].median if found else math.inf)
-    return {cost: performance_profile(row) for cost, row in paid.items()}
+    return {
+        cost: performance_profile(row)
+        for cost, row in paid.items()
+        if all(value > 0 for values in row.values() for value in values)
+    }
 
 
 def _warnings(problem: ProblemFacts, standings: Mapping[Lane, Sequence[Standing]]) -> Iterator[str]:
@@ -301,7 +347,7 @@ def _quantile(values: Sequence[float], share: float, problem: ProblemFacts) -> f
 
 
 def _row(problem: ProblemAnalysis, standing: Standing) -> dict[str, object]:
-    effect = standing.effect
+    effect, deciding = standing.effect, standing.deciding
     return {
         "problem": problem.problem.name,
         "lane": standing.lane,
@@ -315,7 +361,8 @@ def _row(problem: ProblemAnalysis, standing: Standing) -> dict[str, object]:
         "high": effect.high if effect else math.nan,
         "p": effect.p_value if effect else math.nan,
         "adjusted p": effect.adjusted_p_value if effect else math.nan,
-        "verdict": effect.verdict if effect else "baseline",
+        "verdict": deciding.verdict if deciding else "baseline",
+        "decided by": problem.problem.decides if standing.saving else "quality" if effect else "",
         "reached": standing.to_target["steps"].reached,
         "runs": len(standing.finals),
         **{f"{cost} to target": time.median for cost, time in standing.to_target.items()},

@@ -53,10 +53,10 @@ def compare(
 ) -> Results:
     """Race methods on problems under equal tuning budgets and seeds.
 
-    Every method is tuned with the same number of trials on validation data; then each runs once
-    per replicate with the tuned and once with the paper's hyperparameters, with the same initial
-    weights and data order as all others, and is judged on test data. Runs are kept in the store:
-    the same call again goes on where it was interrupted.
+    Every method is tuned with the same number of trials; then each runs once per replicate with
+    the tuned and once with the paper's hyperparameters, from the same start as all others (in
+    training: the same initial weights, order of the data, and test data that tuning never saw).
+    Runs are kept in the store: the same call again goes on where it was interrupted.
 
     Args:
         problem: What to solve: the name of an embedded problem, a file (see
@@ -213,9 +213,9 @@ def _warnings(race: Race, settings: Mapping[str, Any]) -> Iterator[str]:
                 starts.setdefault(run.seed, set()).add(run.fingerprint)
         if any(len(found) > 1 for found in starts.values()):
             yield (
-                f"On {problem.name} the methods did not start alike: initial weights or first "
-                "batches differ for the same seed. Let the task draw all its random numbers from "
-                "torch's global generator."
+                f"On {problem.name} the methods did not start alike: what the problem draws "
+                "differs for the same seed. Let it draw all random numbers from the seed that it "
+                "is given or, where it is given none, from torch's global generator."
             )
     machines = {run.machine for run in runs}
     if len(machines) > 1:
@@ -306,6 +306,7 @@ def _facts(problem: Problem) -> ProblemFacts:
         target=problem.target,
         steps=problem.steps,
         source=problem.source,
+        decides=getattr(problem, "decides", "quality"),
     )
 
 

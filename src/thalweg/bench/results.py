@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from thalweg.core.problem import Better
+from thalweg.core.problem import Better, Decides
 from thalweg.core.trace import Trace
 
 if TYPE_CHECKING:
@@ -31,11 +31,12 @@ class ProblemFacts:
         better: ``higher`` or ``lower``.
         margin: Differences smaller than this do not matter.
         percent: Show the metric as a percentage.
-        progress: Key of the metric watched along a run (validation data).
-        judged: Key of the metric at the end of a final run (test data).
+        progress: Key of the metric watched along a run and tuned by.
+        judged: Key of the metric that is judged at the end of a final run.
         target: Value of the watched metric to be reached, where fixed beforehand.
         steps: Length of a run.
         source: Digest of the problem.
+        decides: ``quality`` at the end, or the cost to reach the target that decides instead.
     """
 
     name: str
@@ -50,6 +51,7 @@ class ProblemFacts:
     target: float | None
     steps: int
     source: str
+    decides: Decides = "quality"
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,7 @@ class Run:
         seed: Of the run; equal for all contenders of a replicate.
         steps: Length asked for.
         trace: What was measured.
-        fingerprint: Hash of initial weights and first batch; equal for all contenders of a
-            replicate.
+        fingerprint: Hash of what it started from; equal for all contenders of a replicate.
         machine: Where it ran.
         key: Of its row in the store.
     """
@@ -122,6 +123,17 @@ class Results:
             ),
             key=lambda run: run.number,
         )
+
+    def entries(self, problem: str, contender: str, lane: str) -> list[Run]:
+        """Return the runs that stand for a contender in a lane.
+
+        In the tuned lane a contender without anything to tune stands as it is: its runs with the
+        defaults have the same seeds.
+        """
+        tunable = (self.settings.get("spaces") or {}).get(contender, True)
+        if lane == "tuned" and not tunable:
+            lane = "defaults"
+        return self.select(problem, contender, lane)
 
     @cached_property
     def analysis(self) -> "Analysis":

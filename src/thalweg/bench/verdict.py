@@ -17,6 +17,12 @@ _GROUPS = {
     "equivalent": "equivalent to {baseline}",
     "undecided": "no difference from {baseline} found",
 }
+_COST_GROUPS = {
+    "better": "cheaper than {baseline}",
+    "worse": "dearer than {baseline}",
+    "equivalent": "as dear as {baseline}",
+    "undecided": "no difference from {baseline} found",
+}
 
 
 def describe(
@@ -55,21 +61,7 @@ def _sentences(
     if not others:
         yield f"On {problem.name}, {how}, {baseline} ends at {value} {problem.metric} (median)."
         return
-    groups = [
-        f"{phrase.format(baseline=baseline)}: {', '.join(names)}"
-        for verdict, phrase in _GROUPS.items()
-        if (
-            names := [
-                standing.contender
-                for standing in others
-                if standing.effect is not None and standing.effect.verdict == verdict
-            ]
-        )
-    ]
-    yield (
-        f"On {problem.name}, {how}, in final {problem.metric} ({baseline}: {value}): "
-        f"{'; '.join(groups)}."
-    )
+    yield _headline(reference, others, problem, target, how)
     for standing in others:
         assert standing.effect is not None
         yield (
@@ -78,21 +70,79 @@ def _sentences(
         )
 
 
+def _headline(
+    reference: "Standing",
+    others: "Sequence[Standing]",
+    problem: ProblemFacts,
+    target: float,
+    how: str,
+) -> str:
+    baseline = reference.contender
+    if not any(standing.saving for standing in others):
+        value = wording.quality(reference.median, problem)
+        what = f"final {problem.metric} ({baseline}: {value})"
+        groups = [
+            f"{phrase.format(baseline=baseline)}: {', '.join(names)}"
+            for verdict, phrase in _GROUPS.items()
+            if (names := [item.contender for item in others if _is(item.effect, verdict)])
+        ]
+    else:
+        kind = problem.decides
+        paid = wording.cost(reference.to_target[kind].median, kind)
+        what = f"{kind} to reach {wording.quality(target, problem)} ({baseline}: {paid})"
+        groups = [
+            f"{phrase.format(baseline=baseline)}: {', '.join(names)}"
+            for verdict, phrase in _COST_GROUPS.items()
+            if (names := [_priced(item, kind) for item in others if _is(item.saving, verdict)])
+        ]
+        if unpriced := [item.contender for item in others if item.saving is None]:
+            groups.append(f"neither they nor {baseline} reach it: {', '.join(unpriced)}")
+    return f"On {problem.name}, {how}, in {what}: {'; '.join(groups)}."
+
+
+def _is(effect: Effect | None, verdict: str) -> bool:
+    return effect is not None and effect.verdict == verdict
+
+
+def _priced(standing: "Standing", kind: str) -> str:
+    ratio = standing.ratios.get(kind)
+    if ratio is None or not 0 < ratio.ratio < math.inf:
+        return standing.contender
+    return f"{standing.contender} at {wording.speed(ratio)}"
+
+
 def _pace(standing: "Standing", reference: "Standing", problem: ProblemFacts, target: float) -> str:
     own, other = standing.to_target["steps"], reference.to_target["steps"]
     goal = wording.quality(target, problem)
-    ratios = [standing.ratios[cost] for cost in ("steps", "seconds")]
-    if not all(0 < ratio.ratio < math.inf for ratio in ratios) or not own.reached:
-        return (
+    ratios = {
+        kind: standing.ratios.get(kind)
+        for kind in dict.fromkeys(("steps", "seconds", problem.decides))
+        if kind != "quality"
+    }
+    said = [
+        f"{wording.speed(ratio)} the {kind}"
+        for kind, ratio in ratios.items()
+        if ratio is not None and 0 < ratio.ratio < math.inf
+    ]
+    if len(said) < len(ratios) or not own.reached:
+        pace = (
             f"reaches {goal} in {own.reached} of {own.n} runs, {reference.contender} in "
             f"{other.reached} of {other.n}"
         )
-    steps, seconds = map(wording.speed, ratios)
-    missed = f" (in {own.reached} of {own.n} runs)" if own.reached < own.n else ""
-    return (
-        f"reaches {goal}{missed} in {steps} the steps and {seconds} the seconds of "
-        f"{reference.contender}"
-    )
+    else:
+        missed = f" (in {own.reached} of {own.n} runs)" if own.reached < own.n else ""
+        costs = " and ".join([", ".join(said[:-1]), said[-1]])
+        pace = f"reaches {goal}{missed} in {costs} of {reference.contender}"
+        if other.reached < other.n:
+            pace += f", which reaches it in {other.reached} of {other.n} runs"
+    if standing.saving is None:
+        return pace
+    return f"{pace} (in {problem.decides} {_corrected(standing.saving)})"
+
+
+def _corrected(effect: Effect) -> str:
+    p_value = wording.p_value(effect.adjusted_p_value)
+    return f"p {p_value if p_value[0] == '<' else f'= {p_value}'} after Holm's correction"
 
 
 def _quality(effect: Effect, problem: ProblemFacts) -> str:
@@ -103,8 +153,7 @@ def _quality(effect: Effect, problem: ProblemFacts) -> str:
         bounds = f"no interval {cause}"
     unit = " points" if problem.percent else ""
     what = f"difference {wording.difference(effect.difference, problem)}{unit}, {bounds}"
-    p_value = wording.p_value(effect.adjusted_p_value)
-    corrected = f"p {p_value if p_value[0] == '<' else f'= {p_value}'} after Holm's correction"
+    corrected = _corrected(effect)
     if effect.verdict in ("better", "worse"):
         return f"its final {problem.metric} is {effect.verdict} ({what}, {corrected})"
     if effect.verdict == "equivalent":

@@ -147,4 +147,7 @@ def _fixed(value: float, decimals: int, sign: str = "") -> str:
 def _times(value: float) -> str:
     if not math.isfinite(value):
         return "∞"
-    return f"{value:.{2 if value < 10 else 1}f}x"
+    decimals = 1 if value >= 10 else 2
+    if 0 < value < 0.1:
+        decimals = 1 - math.floor(math.log10(value))
+    return f"{value:.{decimals}f}x"

@@ -9,6 +9,7 @@ from thalweg.core.recipe import Recipe
 from thalweg.core.trace import Point
 
 Better = Literal["higher", "lower"]
+Decides = Literal["quality", "steps", "seconds", "gradients", "functions", "products"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,12 @@ class Metric:
 
 @runtime_checkable
 class Problem(Protocol):
-    """Something to solve: it applies a recipe of its kind, runs it and measures it."""
+    """Something to solve: it applies a recipe of its kind, runs it and measures it.
+
+    Where every solution is as good as was asked for, what it costs to get there decides a race:
+    such a problem names a field of :class:`~thalweg.core.trace.Cost` in an attribute ``decides``,
+    as in ``decides = "seconds"``. Without one it is the quality at the end.
+    """
 
     @property
     def name(self) -> str:

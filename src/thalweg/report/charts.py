@@ -16,7 +16,6 @@ from thalweg.core.trace import Trace
 from thalweg.report.curves import learning_curves
 from thalweg.report.encodings import (
     COSTS,
-    X_SCALES,
     Chart,
     Rows,
     Switch,
@@ -46,6 +45,7 @@ from thalweg.report.encodings import (
     specification,
     tooltips,
     watched,
+    x_scales,
 )
 
 MISSED = 1.2  # where the target chart puts a miss, in units of the largest cost
@@ -61,7 +61,9 @@ def problem_charts(results: Results, analysis: ProblemAnalysis) -> list[Chart]:
     Returns:
         The charts in reading order.
     """
-    builders = (learning_curves, differences, finals, time_to_target, pareto, tuning_curves)
+    builders = [learning_curves, differences, finals, time_to_target, pareto, tuning_curves]
+    if analysis.problem.decides != "quality":
+        builders.sort(key=lambda build: build not in (learning_curves, time_to_target))
     charts = (build(results, analysis) for build in builders)
     return [chart for chart in charts if any(_all_rows(chart))]
 
@@ -143,7 +145,7 @@ def finals(results: Results, analysis: ProblemAnalysis) -> Chart:
                 "outcome": run.trace.outcome,
             }
             for standing in standings
-            for run in results.select(problem.name, standing.contender, lane)
+            for run in results.entries(problem.name, standing.contender, lane)
         ]
         medians[lane] = [
             {**placed(results, standing.contender), "median": standing.median}
@@ -211,7 +213,7 @@ def finals(results: Results, analysis: ProblemAnalysis) -> Chart:
         title=f"{capital(judged(problem))} of every replicate",
         note=(
             "Each dot is a replicate, the stroke their median. A line joins the runs that shared "
-            "initial weights and order of the data; hover a dot to follow its line."
+            "a seed, and with it their start; hover a dot to follow its line."
         ),
         variants={"": rescaled(spec, {"x": {"type": scale, "domain": domain}})},
         data={"finals": data, "medians": medians},
@@ -223,22 +225,26 @@ def time_to_target(results: Results, analysis: ProblemAnalysis) -> Chart:
     problem = analysis.problem
     data: dict[str, Rows] = {}
     medians: dict[str, Rows] = {}
-    kinds = ("steps", "seconds", "gradients")
+    kinds = analysis.costs
     spent: dict[str, list[float]] = {kind: [] for kind in kinds}
     for lane, standings in analysis.standings.items():
         data[lane] = []
         medians[lane] = []
         for standing in standings:
             place = placed(results, standing.contender)
-            runs = results.select(problem.name, standing.contender, lane)
+            runs = results.entries(problem.name, standing.contender, lane)
             for kind in kinds:
                 summary = standing.to_target[kind]
                 reached = f"{summary.reached} of {summary.n}"
-                if math.isfinite(summary.median):
+                if 0 < summary.median < math.inf:
                     row = {"kind": kind, "median": summary.median, "reached": reached}
                     medians[lane].append(place | row)
                 for i, run in enumerate(runs):
                     paid = cost_to_target(run, analysis, kind)
+                    if run.trace.points:
+                        spent[kind].append(getattr(run.trace.points[-1].cost, kind))
+                    if not paid > 0:
+                        continue
                     data[lane].append(
                         {
                             **place,
@@ -251,8 +257,6 @@ def time_to_target(results: Results, analysis: ProblemAnalysis) -> Chart:
                             "nudge": (i + 0.5) / len(runs),
                         }
                     )
-                    if run.trace.points:
-                        spent[kind].append(getattr(run.trace.points[-1].cost, kind))
     rows = list(itertools.chain(*data.values()))
     edges = {}
     for kind in kinds:
@@ -261,7 +265,8 @@ def time_to_target(results: Results, analysis: ProblemAnalysis) -> Chart:
         edges[kind] = (max(spent[kind], default=1.0) or 1.0, first)
         for row in of_kind:
             row["x"] = MISSED * edges[kind][0] if row["missed"] else row["x"]
-    shown = measured_kinds(rows) or ["steps"]
+    shown = measured_kinds(rows, analysis) or ["steps"]
+    scales = x_scales(row["x"] for row in rows if row["kind"] == shown[0])
     any_missed = any(row["missed"] for row in rows)
     return Chart(
         name="target",
@@ -278,18 +283,14 @@ def time_to_target(results: Results, analysis: ProblemAnalysis) -> Chart:
             f"{kind}/{scale}": rescaled(spec, {"x": {"type": scale, "domain": domain}})
             for kind in shown
             for spec in [_target_spec(results, kind, edges[kind][0], any_missed)]
-            for scale, domain in {
-                "linear": [0, edges[kind][0] * (MISSED + 0.08 if any_missed else 1)],
-                "log": [
-                    0.9 * edges[kind][1],
-                    edges[kind][0] * (MISSED + 0.08 if any_missed else 1),
-                ],
-            }.items()
+            for last in [edges[kind][0] * (MISSED + 0.08 if any_missed else 1)]
+            for scale, _ in scales
+            for domain in [[0 if scale == "linear" else 0.9 * edges[kind][1], last]]
         },
         data={"times": data, "medians": medians},
         switches=(
             Switch("cost", "Against", choices(shown)),
-            Switch("x", "x axis", X_SCALES),
+            Switch("x", "x axis", scales),
         ),
     )
 
@@ -300,11 +301,11 @@ def pareto(results: Results, analysis: ProblemAnalysis) -> Chart:
     data: dict[str, Rows] = {}
     for lane, standings in analysis.standings.items():
         data[lane] = [
-            row for standing in standings for row in _pareto_rows(results, problem, standing, lane)
+            row for standing in standings for row in _pareto_rows(results, analysis, standing, lane)
         ]
     rows = list(itertools.chain(*data.values()))
-    kinds = [kind for kind in ("seconds", "gradients", "steps", "memory") if _varies(rows, kind)]
-    kinds = kinds or ["seconds"]
+    kinds = [kind for kind in _totals(analysis) if _varies(rows, kind)] or ["seconds"]
+    scales = x_scales(row["x"] for row in rows if row["kind"] == kinds[0])
     medians = [row["y"] for row in rows]
     quality_scale: dict[str, Any] = {"type": scale_type(medians)}
     if quality_scale["type"] == "log":
@@ -321,12 +322,12 @@ def pareto(results: Results, analysis: ProblemAnalysis) -> Chart:
             f"{kind}/{scale}": rescaled(spec, {"x": {"type": scale}, "y": quality_scale})
             for kind in kinds
             for spec in [_pareto_spec(results, problem, kind)]
-            for scale in ("linear", "log")
+            for scale, _ in scales
         },
         data={"trades": data},
         switches=(
             Switch("cost", "Against", choices(kinds)),
-            Switch("x", "x axis", X_SCALES),
+            Switch("x", "x axis", scales),
         ),
     )
 
@@ -384,8 +385,8 @@ def tuning_curves(results: Results, analysis: ProblemAnalysis) -> Chart:
         name="tuning",
         title="What tuning found",
         note=(
-            "Line: the best value on the validation data after so many trials. Rings: the trials "
-            "themselves; those that failed have none."
+            "Line: the best value after so many trials. Rings: the trials themselves; those that "
+            "failed have none."
         ),
         variants={name: rescaled(spec, {"y": scale}) for name, scale in domains.items()},
         data={"trials": {"": rows}},
@@ -479,17 +480,17 @@ def _target_spec(results: Results, kind: str, edge: float, any_missed: bool) -> 
 
 
 def _pareto_rows(
-    results: Results, problem: ProblemFacts, standing: Standing, lane: str
+    results: Results, analysis: ProblemAnalysis, standing: Standing, lane: str
 ) -> Iterator[dict[str, Any]]:
     if not math.isfinite(standing.median):
         return
     costs = [
         run.trace.points[-1].cost
-        for run in results.select(problem.name, standing.contender, lane)
+        for run in results.entries(analysis.problem.name, standing.contender, lane)
         if run.trace.outcome == "finished" and run.trace.points
     ]
     low, high = standing.quartiles
-    for kind in ("seconds", "gradients", "steps", "memory"):
+    for kind in _totals(analysis):
         spent = [float(getattr(cost, kind)) for cost in costs]
         if not spent or not max(spent) > 0:
             continue
@@ -604,6 +605,12 @@ def _ticks(rows: Rows) -> list[int]:
 
 def _all_rows(chart: Chart) -> Iterable[dict[str, Any]]:
     return (row for sets in chart.data.values() for rows in sets.values() for row in rows)
+
+
+def _totals(analysis: ProblemAnalysis) -> list[str]:
+    """List what a whole run can be weighed by, time first."""
+    costs = sorted(analysis.costs, key=lambda kind: (kind != "seconds", kind == "steps"))
+    return [*costs, "memory"]
 
 
 def _varies(rows: Rows, kind: str) -> bool:

@@ -14,7 +14,6 @@ from thalweg.bench.analysis import ProblemAnalysis
 from thalweg.bench.results import ProblemFacts, Results, Run
 from thalweg.report.encodings import (
     COSTS,
-    X_SCALES,
     Chart,
     Rows,
     Switch,
@@ -35,6 +34,7 @@ from thalweg.report.encodings import (
     significant,
     specification,
     watched,
+    x_scales,
 )
 
 MAX_POINTS = 40  # of a curve; more cannot be told apart on a screen
@@ -49,10 +49,11 @@ def learning_curves(results: Results, analysis: ProblemAnalysis) -> Chart:
         bands[lane] = []
         singles[lane] = []
         for contender in results.contenders:
-            curves = [_Curve(run, problem) for run in results.select(problem.name, contender, lane)]
+            entries = results.entries(problem.name, contender, lane)
+            curves = [_Curve(run, problem, analysis.costs) for run in entries]
             curves = [curve for curve in curves if curve.values.size]
             singles[lane] += (row for curve in curves for row in _single_rows(curve))
-            for kind in ("steps", "seconds", "gradients"):
+            for kind in analysis.costs:
                 bands[lane] += _band_rows(contender, curves, kind, problem)
     rows = list(itertools.chain(*bands.values()))
     domains = quality_domains(rows, analysis.target)
@@ -60,14 +61,15 @@ def learning_curves(results: Results, analysis: ProblemAnalysis) -> Chart:
     for row in rows:
         for key in ("low", "high"):
             row[key] = worst if row[key] is None else row[key]
-    kinds = measured_kinds(rows)
+    kinds = measured_kinds(rows, analysis)
+    scales = x_scales(_ends(rows, kinds[0]) if kinds else ())
     variants = {
         f"{kind}/{x}/{name}": rescaled(
             spec, {"x": {"type": x}, "y": y}, least={"linear": -1, "log": 0}[x]
         )
         for kind in kinds
         for spec in [_curve_spec(results, analysis, kind)]
-        for x in ("linear", "log")
+        for x, _ in scales
         for name, y in domains.items()
     }
     return Chart(
@@ -82,7 +84,7 @@ def learning_curves(results: Results, analysis: ProblemAnalysis) -> Chart:
         data={"bands": bands, "singles": singles},
         switches=(
             Switch("cost", "Against", choices(kinds)),
-            Switch("x", "x axis", X_SCALES),
+            Switch("x", "x axis", scales),
             Switch("y", "y axis", choices(domains)),
             Switch("show", "Show", (("bands", "bands"), ("runs", "single runs")), parameter=True),
         ),
@@ -93,7 +95,7 @@ def learning_curves(results: Results, analysis: ProblemAnalysis) -> Chart:
 class _Curve:
     """A run's watched metric against its costs."""
 
-    def __init__(self, run: Run, problem: ProblemFacts) -> None:
+    def __init__(self, run: Run, problem: ProblemFacts, kinds: Iterable[str]) -> None:
         points = [
             point
             for point in run.trace.points
@@ -103,7 +105,7 @@ class _Curve:
         self.values = np.array([point.quality[problem.progress] for point in points])
         self.costs = {
             kind: np.array([getattr(point.cost, kind) for point in points], dtype=float)
-            for kind in ("steps", "seconds", "gradients")
+            for kind in kinds
         }
 
     def at(self, kind: str, grid: NDArray[np.float64], dead: float) -> NDArray[np.float64]:
@@ -123,7 +125,8 @@ def _band_rows(
     # Huge, not infinite: quantiles are interpolated.
     dead = -1e300 if problem.better == "higher" else 1e300
     ends = [curve.costs[kind][-1] for curve in curves if curve.run.trace.outcome == "finished"]
-    end = float(np.median(ends or [curve.costs[kind][-1] for curve in curves]))
+    # Where runs end early the median is to be seen arriving; stragglers are not waited for.
+    end = float(np.quantile(ends or [curve.costs[kind][-1] for curve in curves], 0.75))
     measured = np.unique(np.concatenate([curve.costs[kind] for curve in curves]))
     grid = _thin(measured[measured <= end])
     if kind == "seconds":
@@ -252,6 +255,15 @@ def _curve_spec(results: Results, analysis: ProblemAnalysis, kind: str) -> dict[
     )
     layers[2] = line.add_params(zoom)
     return specification(results, alt.layer(*layers).add_params(show, least), height=340)
+
+
+def _ends(rows: Rows, kind: str) -> list[float]:
+    """List where the curves of the contenders end."""
+    ends: dict[str, float] = {}
+    for row in rows:
+        if row["kind"] == kind:
+            ends[row["contender"]] = max(row["x"], ends.get(row["contender"], 0.0))
+    return list(ends.values())
 
 
 def _worst(values: Iterable[float | None], problem: ProblemFacts) -> float:

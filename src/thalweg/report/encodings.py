@@ -16,8 +16,10 @@ ScaleType = Literal["linear", "log"]
 
 COSTS = {
     "steps": "steps",
-    "seconds": "seconds of training",
+    "seconds": "seconds",
     "gradients": "gradient evaluations",
+    "functions": "function evaluations",
+    "products": "matrix-vector products",
     "memory": "peak memory",
 }
 # Below which value, in units of which size, called what.
@@ -25,7 +27,6 @@ UNITS: Mapping[str, Sequence[tuple[float, float, str]]] = {
     "seconds": ((1, 1e-3, "ms"), (120, 1, "s"), (7200, 60, "min"), (math.inf, 3600, "h")),
     "memory": ((1e9, 1e6, "MB"), (math.inf, 1e9, "GB")),
 }
-X_SCALES = (("linear", "linear"), ("log", "log"))
 CROSS = "M-.9,-1.2L0,-.3L.9,-1.2L1.2,-.9L.3,0L1.2,.9L.9,1.2L0,.3L-.9,1.2L-1.2,.9L-.3,0L-1.2,-.9Z"
 
 
@@ -323,10 +324,14 @@ def capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def measured_kinds(rows: Rows) -> list[str]:
-    """List the costs that were measured."""
-    return [
-        kind
-        for kind in ("steps", "seconds", "gradients")
-        if any(row["kind"] == kind and row["x"] for row in rows)
-    ]
+def measured_kinds(rows: Rows, analysis: ProblemAnalysis) -> list[str]:
+    """List the costs that were measured, the one that decides first."""
+    kinds = sorted(analysis.costs, key=lambda kind: kind != analysis.problem.decides)
+    return [kind for kind in kinds if any(row["kind"] == kind and row["x"] for row in rows)]
+
+
+def x_scales(costs: Iterable[float]) -> tuple[tuple[str, str], ...]:
+    """Offer both scales for costs, the logarithmic one first where one costs ten times another."""
+    spent = [cost for cost in costs if cost > 0] or [1.0]
+    scales = choices(("linear", "log"))
+    return scales[::-1] if max(spent) > 10 * min(spent) else scales

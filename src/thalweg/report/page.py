@@ -131,6 +131,8 @@ def _render(results: Results) -> str:
         failures=_failures(results),
         lanes=[lane for lane in LANES if any(lane in s.analysis.standings for s in sections)],
         inks=list(zip(inks("light", n_contenders), inks("dark", n_contenders), strict=True)),
+        tuning=_tuning(results),
+        by_cost=any(problem.decides != "quality" for problem in results.problems),
         spaces=results.settings.get("spaces") or {},
         settings={
             name: value
@@ -184,6 +186,7 @@ def _section(results: Results, analysis: ProblemAnalysis, number: int) -> Sectio
         "Target": _target(analysis),
         "Length of a run": f"{_lengths(results, problem)} steps",
         "Watched, judged": f"{problem.progress}, {problem.judged}",
+        "Decides": _deciding(problem),
     }
     return Section(anchor, analysis, facts, standings_table(results, analysis, number), charts)
 
@@ -192,6 +195,23 @@ def _target(analysis: ProblemAnalysis) -> str:
     if not math.isfinite(analysis.target):
         return analysis.target_origin
     return f"{wording.quality(analysis.target, analysis.problem)} ({analysis.target_origin})"
+
+
+def _deciding(problem: ProblemFacts) -> str:
+    if problem.decides == "quality":
+        return f"{problem.metric} at the end"
+    return f"{problem.decides} to the target, then {problem.metric} at the end"
+
+
+def _tuning(results: Results) -> str:
+    trials, spaces = results.settings.get("trials"), results.settings.get("spaces") or {}
+    if not trials:
+        return "none"
+    fixed = [name for name, space in spaces.items() if not space]
+    if spaces and len(fixed) == len(spaces):
+        return "nothing to tune"
+    some = f"; nothing to tune in {', '.join(fixed)}" if fixed else ""
+    return f"{trials} trial{'s' if trials != 1 else ''} each{some}"
 
 
 def _lengths(results: Results, problem: ProblemFacts) -> str:

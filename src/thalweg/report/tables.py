@@ -21,11 +21,11 @@ BADGES = {
     "undecided": "? undecided",
     "baseline": "baseline",
 }
+COST_BADGES = BADGES | {"better": "▲ cheaper", "worse": "▼ dearer", "equivalent": "≈ as dear"}
 LANE_NAMES = {
     "tuned": "Tuned, the same number of trials for all",
     "defaults": "Defaults, as published and not tuned",
 }
-COST_NAMES = {"steps": "Steps", "seconds": "Seconds", "gradients": "Gradients"}
 
 
 @dataclass(frozen=True)
@@ -90,15 +90,20 @@ def standings_table(results: Results, analysis: ProblemAnalysis, number: int) ->
     """Gather how the contenders did on a problem, lane by lane."""
     problem = analysis.problem
     everyone = [item for standings in analysis.standings.values() for item in standings]
-    kinds = [kind for kind in COST_NAMES if _tells_more(everyone, kind)]
-    columns = [
-        Column("Contender", numeric=False),
-        Column("Verdict", numeric=False),
+    kinds = [kind for kind in analysis.costs if _tells_more(everyone, kind)]
+    quality = [
         Column(f"Final {problem.metric}"),
         Column("Difference, points" if problem.percent else "Difference"),
         Column("Adjusted p"),
+    ]
+    costs = [
         Column("Reached"),
-        *(Column(f"{COST_NAMES[kind]} to target") for kind in kinds),
+        *(Column(f"{kind.capitalize()} to target") for kind in kinds),
+    ]
+    columns = [
+        Column("Contender", numeric=False),
+        Column("Verdict", numeric=False),
+        *_deciding_first(problem, quality, costs),
         Column("Time of a run"),
         Column("Peak memory"),
         Column("Outcomes", numeric=False),
@@ -143,9 +148,11 @@ def overview_table(results: Results) -> Table:
                 row.append(Cell("", math.nan))
                 continue
             cell = _verdict_cell(standing, item.problem)
-            effect = standing.effect
+            effect = standing.deciding
             note = ""
-            if effect is not None:
+            if standing.saving is not None and item.problem.decides in standing.ratios:
+                note = wording.speed(standing.ratios[item.problem.decides])
+            elif effect is not None:
                 note = wording.difference(effect.difference, item.problem)
             row.append(Cell(cell.text, cell.order, note, cell.badge))
             record[item.problem.name] = effect.verdict if effect else "baseline"
@@ -277,11 +284,9 @@ def to_csv(records: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _tells_more(standings: Sequence[Standing], kind: str) -> bool:
-    """Tell whether a cost is known, and for gradients whether they are not simply the steps."""
-    if not all(kind in standing.to_target for standing in standings):
-        return False
-    same = (item.to_target[kind] == item.to_target.get("steps") for item in standings)
-    return kind != "gradients" or not all(same)
+    """Tell whether a cost is not simply the steps."""
+    same = (item.to_target[kind] == item.to_target["steps"] for item in standings)
+    return kind == "steps" or not all(same)
 
 
 def _standing_row(
@@ -290,9 +295,7 @@ def _standing_row(
     better_first = -1 if problem.better == "higher" else 1
     low, high = standing.quartiles
     reached = next(iter(standing.to_target.values()), None)
-    cells = [
-        _contender_cell(results, standing.contender),
-        _verdict_cell(standing, problem),
+    quality = [
         Cell(
             wording.quality(standing.median, problem),
             standing.median if math.isfinite(standing.median) else math.nan,
@@ -301,6 +304,8 @@ def _standing_row(
             else "",
         ),
         *_effect_cells(standing, problem, better_first),
+    ]
+    costs = [
         Cell(f"{reached.reached} of {reached.n}", reached.reached)
         if reached
         else Cell("", math.nan),
@@ -312,13 +317,15 @@ def _standing_row(
         # Where both typically miss there is nothing to divide.
         if ratio is not None and math.isfinite(paid.median):
             note = wording.speed(ratio) if ratio.ratio > 0 else "baseline: not reached"
-        cells.append(Cell(wording.cost(paid.median, kind), paid.median, note))
+        costs.append(Cell(wording.cost(paid.median, kind), paid.median, note))
     startup = standing.cost.get("startup", 0.0)
     seconds = standing.cost.get("seconds", math.nan)
     memory = standing.cost.get("memory", 0.0)
     outcomes = ", ".join(f"{n} {outcome}" for outcome, n in standing.outcomes.items())
     return [
-        *cells,
+        _contender_cell(results, standing.contender),
+        _verdict_cell(standing, problem),
+        *_deciding_first(problem, quality, costs),
         Cell(
             wording.cost(seconds, "seconds"),
             seconds,
@@ -330,6 +337,13 @@ def _standing_row(
     ]
 
 
+def _deciding_first(
+    problem: ProblemFacts, quality: Sequence[Any], costs: Sequence[Any]
+) -> list[Any]:
+    """Put the columns of what decides before the others."""
+    return [*quality, *costs] if problem.decides == "quality" else [*costs, *quality]
+
+
 def _contender_cell(results: Results, contender: str) -> Cell:
     return Cell(contender, ink=results.contenders.index(contender))
 
@@ -337,12 +351,15 @@ def _contender_cell(results: Results, contender: str) -> Cell:
 def _verdict_cell(standing: Standing, problem: ProblemFacts) -> Cell:
     if standing.effect is None:
         return Cell(BADGES["baseline"], 2, badge="baseline")
-    verdict = standing.effect.verdict
-    note = ""
-    if verdict == "undecided" and math.isfinite(standing.effect.detectable):
+    verdict = (standing.deciding or standing.effect).verdict
+    badges, note = BADGES, ""
+    if standing.saving is not None:
+        badges = COST_BADGES
+        note = f"in {problem.decides}, p {wording.p_value(standing.saving.adjusted_p_value)}"
+    elif verdict == "undecided" and math.isfinite(standing.effect.detectable):
         note = f"would have found {wording.size(standing.effect.detectable, problem)}"
     order = ("better", "equivalent", "baseline", "undecided", "worse").index(verdict)
-    return Cell(BADGES[verdict], order, note, badge=verdict)
+    return Cell(badges[verdict], order, note, badge=verdict)
 
 
 def _effect_cells(standing: Standing, problem: ProblemFacts, better_first: int) -> list[Cell]:
@@ -378,7 +395,8 @@ def _standing_record(problem: ProblemFacts, standing: Standing) -> dict[str, Any
         "problem": problem.name,
         "lane": standing.lane,
         "contender": standing.contender,
-        "verdict": standing.effect.verdict if standing.effect else "baseline",
+        "verdict": standing.deciding.verdict if standing.deciding else "baseline",
+        "decided_by": problem.decides if standing.saving else "quality",
         "metric": problem.metric,
         "median": standing.median,
         "lower_quartile": standing.quartiles[0],
@@ -388,6 +406,8 @@ def _standing_record(problem: ProblemFacts, standing: Standing) -> dict[str, Any
         names = ("n", "difference", "low", "high", "mean", "p_value", "adjusted_p_value")
         more = ("wins", "ties", "losses", "failures", "detectable")
         record |= {name: getattr(standing.effect, name) for name in (*names, *more)}
+    if standing.saving is not None:
+        record["adjusted_p_value_of_cost"] = standing.saving.adjusted_p_value
     for kind, paid in standing.to_target.items():
         record |= {
             "reached": paid.reached,

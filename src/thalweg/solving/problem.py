@@ -6,14 +6,14 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from thalweg.core.clock import Clock
 from thalweg.core.errors import RecipeError
-from thalweg.core.problem import Metric
+from thalweg.core.problem import Decides, Metric
 from thalweg.core.recipe import Recipe
 from thalweg.core.seeds import derive_seed
 from thalweg.core.trace import Cost, Diverged, Point
@@ -42,6 +42,9 @@ class SolvingProblem:
         source_text: What identifies the problem beside what is given, such as the text of its
             source file.
     """
+
+    # Steps of unlike solvers are unlike work; seconds are what all of them spend.
+    decides: ClassVar[Decides] = "seconds"
 
     name: str
     kind: str

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from thalweg.core.claim import Effort, RaceClaim
+from thalweg.core.example import Example
 from thalweg.core.method import Choice, Interval
 from thalweg.core.paper import Paper
 from thalweg.core.verdicts import beats
@@ -105,6 +106,18 @@ def ill_conditioned() -> TrainingProblem:
     )
 
 
+KNOBS = {
+    "lr": (0.15, 0.05),
+    "betas": ((0.9, 0.999), (0.5, 0.9)),
+    "eps": (1e-4, 1e-1),
+    "weight_decay": (0.0, 0.1),
+    "hessian_power": (1.0, 0.5),
+    "hessian_interval": (1, 2),
+    "spatial_average": (True, False),
+    "seed": (0, 1),
+}
+EXCEPTIONS = {"shards_equal_the_whole_or_are_refused:refused": "no graph passes fully_shard"}
+
 PAPER = Paper(
     id="adahessian",
     title="ADAHESSIAN: An Adaptive Second Order Optimizer for Machine Learning",
@@ -123,20 +136,19 @@ PAPER = Paper(
                 "lr": Interval(1e-3, 1.0, log=True),
                 "weight_decay": Choice((0.0, 1e-5, 1e-4, 5e-4, 1e-3, 1e-2)),
             },
-            knobs={
-                "lr": (0.15, 0.05),
-                "betas": ((0.9, 0.999), (0.5, 0.9)),
-                "eps": (1e-4, 1e-1),
-                "weight_decay": (0.0, 0.1),
-                "hessian_power": (1.0, 0.5),
-                "hessian_interval": (1, 2),
-                "spatial_average": (True, False),
-                "seed": (0, 1),
-            },
-            exceptions={
-                "shards_equal_the_whole_or_are_refused:refused": "no graph passes fully_shard"
-            },
+            knobs=KNOBS,
+            exceptions=EXCEPTIONS,
             needs={"graph"},
+        ),
+    ),
+    examples=(
+        Example(
+            AdaHessian,
+            "optimizer",
+            arguments={"hessian_interval": 2},
+            knobs=KNOBS,
+            needs=frozenset({"graph"}),
+            exceptions=EXCEPTIONS,
         ),
     ),
     oracles=(equations_retyped, the_probe_is_rademacher, kernels_are_averaged_over_space),
