@@ -237,6 +237,6 @@ def test_facts_from_before_there_was_a_choice_are_read():
 
 
 def test_small_ratios_keep_their_digits():
-    assert wording.speed(SpeedRatio(0.00141, 0.000999, 0.0317)) == "0.0014x (0.0010 to 0.032)"
+    assert wording.speed(SpeedRatio(0.00141, 0.000731, 0.0317)) == "0.0014x (0.00073 to 0.032)"
     assert wording.speed(SpeedRatio(0.61, 0.52, 12.34)) == "0.61x (0.52 to 12.3)"
     assert wording.speed(SpeedRatio(0.05, 0.0, 0.1)) == "0.050x (at most 0.10)"

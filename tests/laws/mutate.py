@@ -5,7 +5,7 @@
 A spot is a statement or an expression in a function of a file that defines something the paper
 provides: it is dropped, negated, frozen, or replaced by its neighbour. Nothing on disk changes: a
 forked process imports the altered module in place of the file. A survivor is either equivalent to
-the original, which its author should be able to explain, or asks for a sharper oracle.
+the original, which `explained.toml` must say, or asks for a sharper oracle.
 """
 
 import argparse
@@ -20,8 +20,9 @@ import multiprocessing
 import os
 import sys
 import time
+import tomllib
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.machinery import ModuleSpec
 from multiprocessing.connection import Connection, wait
@@ -30,6 +31,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
+EXPLAINED = Path(__file__).with_name("explained.toml")
 CHEAP = 1.0  # seconds of work; a law that takes longer is not asked about a mutant
 
 _PAIRS = [
@@ -68,8 +70,13 @@ class Mutant:
     after: str
     code: CodeType = field(repr=False)
 
+    @property
+    def change(self) -> str:
+        """What an explanation calls it by."""
+        return f"{self.before} -> {self.after}"
+
     def __str__(self) -> str:
-        return f"{_relative(self.path)}:{self.line}: {self.before}  ->  {self.after}"
+        return f"{_relative(self.path)}:{self.line}: {self.change}"
 
 
 @dataclass(frozen=True)
@@ -434,11 +441,63 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         exec(self.mutant.code, module.__dict__)
 
 
+# Survivors ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of a module's mutants."""
+
+    by_oracles: int
+    by_laws: int
+    explained: list[Mutant]
+    unexplained: list[Mutant]
+    needless: list[str]  # explanations of what is caught, or is no mutant any more
+
+    def __str__(self) -> str:
+        counts = {
+            "caught by oracles": self.by_oracles,
+            "caught by laws": self.by_laws,
+            "explained": len(self.explained),
+            "unexplained": len(self.unexplained),
+        }
+        lines = [
+            f"{sum(counts.values())} mutants, "
+            + ", ".join(f"{count} {what}" for what, count in counts.items()),
+            *(f"  {mutant}" for mutant in self.unexplained),
+            *(f"  explained, yet no survivor: {change}" for change in self.needless),
+        ]
+        return "\n".join(lines)
+
+
+def judge(fates: Sequence[Fate], reasons: Mapping[str, str]) -> Report:
+    """Sort fates by who caught the mutant, or whether there is a reason that nobody did."""
+    killers = [fate.killer for fate in fates if fate.killer]
+    by_laws = sum(" of example " in killer for killer in killers)
+    survivors = sorted((fate.mutant for fate in fates if not fate.killer), key=lambda m: m.line)
+    return Report(
+        by_oracles=len(killers) - by_laws,
+        by_laws=by_laws,
+        explained=[mutant for mutant in survivors if mutant.change in reasons],
+        unexplained=[mutant for mutant in survivors if mutant.change not in reasons],
+        needless=sorted(set(reasons) - {mutant.change for mutant in survivors}),
+    )
+
+
+def explanations() -> dict[str, dict[str, str]]:
+    """Return by module and change why a mutant is as good as the original."""
+    found: dict[str, dict[str, str]] = {}
+    for entry in tomllib.loads(EXPLAINED.read_text())["survivors"]:
+        for change in entry["changes"]:
+            found.setdefault(entry["module"], {})[change] = entry["why"]
+    return found
+
+
 # The command ---------------------------------------------------------------------------------
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Hunt for survivors; return 1 if there are any."""
+    """Hunt for survivors; return 1 if some are not explained."""
     parser = argparse.ArgumentParser(prog="python -m tests.laws.mutate", description=__doc__)
     parser.add_argument("ids", nargs="*", metavar="ID", help="papers; all where none is given")
     parser.add_argument("--list", action="store_true", help="list the mutants, try none")
@@ -452,41 +511,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"no paper is called {', '.join(sorted(unknown))}")
     for name in options.ids or papers:  # imports the laws once, before the processes fork
         list(checks(papers[name]))
-    survivors = 0
+    reasons, unexplained = explanations(), 0
     for name in options.ids or papers:
         for module in options.module or _homes(papers[name]):
-            path = Path(inspect.getfile(importlib.import_module(module)))
-            found = list(mutants(module, path))
             if options.list:
-                print(*found, sep="\n")
-            else:
-                survivors += _report(name, papers[name], module, path, found, options.jobs)
-    return bool(survivors)
+                print(*mutants(module, _path(module)), sep="\n")
+                continue
+            start = time.monotonic()
+            report = judge(_fates(papers[name], module, options.jobs), reasons.get(module, {}))
+            unexplained += len(report.unexplained)
+            print(f"{name}, {module}, {time.monotonic() - start:.0f} s: {report}", flush=True)
+    return bool(unexplained)
 
 
-def _report(
-    name: str, paper_module: str, module: str, path: Path, found: list[Mutant], jobs: int
-) -> int:
-    start = time.monotonic()
+def _fates(paper_module: str, module: str, jobs: int) -> list[Fate]:
+    path = _path(module)
     original = Mutant(module, path, 0, "", "", compile(path.read_text(), str(path), "exec"))
     seconds = survey(original, functools.partial(checks, paper_module))
-    broken = {oracle.__name__ for oracle in _paper(paper_module).oracles} - set(seconds)
-    if broken:
-        raise SystemExit(f"{name}: {', '.join(broken)} fails without any mutation")
+    paper = _paper(paper_module)
+    if broken := {oracle.__name__ for oracle in paper.oracles} - set(seconds):
+        raise SystemExit(f"{paper.id}: {', '.join(broken)} fails without any mutation")
     cheap = {name for name, spent in seconds.items() if spent < CHEAP}
     limit = 20 + 10 * sum(spent for check, spent in seconds.items() if check in cheap)
     trial = functools.partial(checks, paper_module, cheap)
-    fates = list(hunt(found, trial, jobs=jobs, limit=limit))
-    survivors = sorted((fate.mutant for fate in fates if not fate.killer), key=lambda m: m.line)
-    by_law = sum(" of example " in fate.killer for fate in fates if fate.killer)
-    print(
-        f"{name}: of {len(found)} mutants of {module} the oracles stop "
-        f"{len(found) - len(survivors) - by_law}, the cheap laws {by_law}; {len(survivors)} "
-        f"survive ({time.monotonic() - start:.0f} s)"
-    )
-    for mutant in survivors:
-        print(f"  {mutant}")
-    return len(survivors)
+    return list(hunt(list(mutants(module, path)), trial, jobs=jobs, limit=limit))
+
+
+def _path(module: str) -> Path:
+    return Path(inspect.getfile(importlib.import_module(module)))
 
 
 def _paper_modules() -> dict[str, str]:

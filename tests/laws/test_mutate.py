@@ -3,6 +3,7 @@
 import importlib
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -75,6 +76,27 @@ def test_a_mutant_that_hangs_is_killed(module):
             pass
 
     assert hunt(module, waits, limit=2.0)["return -scaled"] == "the clock: it hangs"
+
+
+def fate(line, killer):
+    return mutate.Fate(mutate.Mutant("m", Path("m.py"), line, f"x{line}", "y", None), killer)
+
+
+def test_survivors_are_explained_or_not():
+    fates = [fate(4, None), fate(3, "oracle"), fate(2, "law of example 0"), fate(1, None)]
+    report = mutate.judge(fates, {"x1 -> y": "", "x2 -> y": "", "x5 -> y": ""})
+    assert str(report).splitlines() == [
+        "4 mutants, 1 caught by oracles, 1 caught by laws, 1 explained, 1 unexplained",
+        "  m.py:4: x4 -> y",
+        "  explained, yet no survivor: x2 -> y",
+        "  explained, yet no survivor: x5 -> y",
+    ]
+
+
+def test_every_explanation_is_of_a_mutant():
+    for module, reasons in mutate.explanations().items():
+        known = {mutant.change for mutant in mutate.mutants(module, mutate._path(module))}
+        assert not set(reasons) - known, f"in {module} there is no such change"
 
 
 def test_every_papers_objects_are_found(capsys):

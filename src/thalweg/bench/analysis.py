@@ -285,7 +285,7 @@ def _ratios(
         pairs = [(baseline[cost][number], contender[cost][number]) for number in common]
         # What was not spent has no ratio.
         if pairs and all(min(pair) > 0 for pair in pairs):
-            ratios[cost] = speed_ratio(*zip(*pairs, strict=True))
+            ratios[cost] = speed_ratio([own for own, _ in pairs], [other for _, other in pairs])
     return ratios
 
 

@@ -130,7 +130,10 @@ def _band_rows(
     measured = np.unique(np.concatenate([curve.costs[kind] for curve in curves]))
     grid = _thin(measured[measured <= end])
     if kind == "seconds":
+        # Evenly spaced on either scale of the axis.
         grid = np.linspace(0.0, end, MAX_POINTS)
+        if (first := measured[measured > 0].min(initial=end)) < end:
+            grid = np.union1d(grid, np.geomspace(first, end, MAX_POINTS // 2))
     table = np.stack([curve.at(kind, grid, dead) for curve in curves])
     low, median, high = np.quantile(table, (0.25, 0.5, 0.75), axis=0)
     for i, x in enumerate(grid):
@@ -236,9 +239,10 @@ def _curve_spec(results: Results, analysis: ProblemAnalysis, kind: str) -> dict[
         layers.append(
             target.mark_text(
                 align="left",
-                baseline="bottom",
+                # On the side from which the curves come there is room.
+                baseline="top" if problem.better == "higher" else "bottom",
                 dx=4,
-                dy=-4,
+                dy=4 if problem.better == "higher" else -4,
                 text=f"target {wording.quality(analysis.target, problem)}",
                 clip=True,
             ).encode(x=alt.value(0), y="target:Q")

@@ -1,26 +1,25 @@
 """Data diet (2021): scores, early in training, of how much each sample matters."""
 
 import math
-from collections.abc import Mapping, Sequence
 from functools import partial
 
 import torch
-from scipy.stats import rankdata
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
 
-from thalweg.core.claim import Effort, Finding, MeasurementClaim, RaceClaim, Size, Verdict
+from thalweg.core.claim import Effort, MeasurementClaim, RaceClaim
 from thalweg.core.example import Example
 from thalweg.core.method import Choice, Interval, Method, Space
 from thalweg.core.paper import Paper
-from thalweg.core.seeds import derive_seed
-from thalweg.core.verdicts import beats, matches, typical
+from thalweg.core.verdicts import beats, matches
 from thalweg.data import el2n_scores, grand_scores, prune
+from thalweg.papers.data._data_diet_trials import (
+    detects_wrong_labels,
+    finds_wrong_labels,
+    teacher,
+)
 from thalweg.papers.data._pruning import random_pruning, scored_pruning
-from thalweg.problems.digits import conv_net, parts
-from thalweg.problems.digits_noisy import mislabelled
-from thalweg.training.metrics import METRICS
-from thalweg.training.problem import TrainingProblem
 
 
 def _net() -> tuple[nn.Sequential, Tensor, Tensor]:
@@ -54,7 +53,7 @@ def gradients_one_by_one() -> None:
 
 
 def error_retyped() -> None:
-    """Follow EL2N for single numbers, over two models."""
+    """Follow EL2N for single numbers, over two models, and the error of a regression."""
     logits = [[[0.5, -1.0, 2.0], [0.1, 0.2, 0.3]], [[-3.0, 1.0, 0.0], [2.0, 2.0, -1.0]]]
     target, expected = [2, 0], [0.0, 0.0]
     for model in logits:
@@ -66,8 +65,14 @@ def error_retyped() -> None:
     for linear, rows in zip(models, logits, strict=True):
         linear.weight.data = torch.tensor(rows, dtype=torch.float64).T
     data = torch.eye(2, dtype=torch.float64), torch.tensor(target)
-    found = el2n_scores(models, data)
-    torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64))
+    for given in (data, DataLoader(TensorDataset(*data), batch_size=1)):
+        found = el2n_scores(models, given)
+        torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64))
+    numbers = torch.arange(24.0).reshape(2, 3, 4).sin(), torch.ones(2, 3, 4)
+    lengths = [
+        math.dist(x, y) for x, y in zip(*(z.flatten(1).tolist() for z in numbers), strict=False)
+    ]
+    torch.testing.assert_close(el2n_scores(nn.Identity(), numbers), torch.tensor(lengths))
 
 
 def last_layer_is_error_times_features() -> None:
@@ -82,67 +87,18 @@ def last_layer_is_error_times_features() -> None:
     torch.testing.assert_close(bias, error)
 
 
-def _student() -> nn.Module:
-    return nn.Sequential(
-        *(nn.Linear(20, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 3))
-    )
-
-
-def teacher() -> TrainingProblem:
-    """Draw 20,000 Gaussian samples in 20 dimensions, labelled by a random tanh network."""
-    generator = torch.Generator().manual_seed(derive_seed("data diet"))
-    # Slopes of about 2 at the hidden units bend the borders between the three classes.
-    hidden, last = (torch.randn(shape, generator=generator) for shape in ((20, 64), (64, 3)))
-    inputs = torch.randn(27_000, 20, generator=generator)
-    label = (torch.tanh(inputs @ hidden * 2 / math.sqrt(20)) @ last).argmax(1)
-    split = (torch.split(part, [20_000, 2_000, 5_000]) for part in (inputs, label))
-    train, validation, test = zip(*split, strict=True)
-    return TrainingProblem(
-        "teacher",
-        model=_student,
-        train=train,
-        validation=validation,
-        test=test,
-        loss=nn.CrossEntropyLoss(),
-        metric=METRICS["accuracy"],
-        steps=3000,
-        description="labels of a random network",
-    )
-
-
-def detects_wrong_labels(seed: int, size: Size) -> Mapping[str, float]:
-    """Return how well EL2N tells wrong labels from right ones: the area under the ROC curve."""
-    runs, epochs = (5, 10) if size == "full" else (2, 2)
-    (images, right), *_ = parts()
-    label = mislabelled(right, share=0.1)
-    models = []
-    with torch.random.fork_rng(devices=[]):
-        for run in range(runs):
-            torch.manual_seed(derive_seed("data diet", seed, run))
-            model = conv_net()
-            optimizer = torch.optim.AdamW(model.parameters())
-            for _ in range(epochs):
-                for chosen in torch.split(torch.randperm(len(label)), 64):
-                    optimizer.zero_grad()
-                    torch.autograd.backward(F.cross_entropy(model(images[chosen]), label[chosen]))
-                    optimizer.step()
-            models.append(model)
-    ranks = rankdata(el2n_scores(models, (images, label)))
-    wrong = (label != right).numpy()
-    n_wrong, n = int(wrong.sum()), len(wrong)
-    area = (ranks[wrong].sum() - n_wrong * (n_wrong + 1) / 2) / (n_wrong * (n - n_wrong))
-    return {"area": float(area)}
-
-
-def finds_wrong_labels(figures: Sequence[Mapping[str, float]]) -> Finding:
-    """Reproduced where the area is surely above 0.9, by convention an outstanding test."""
-    area = typical("area under the ROC curve of EL2N", [figure["area"] for figure in figures])
-    low = area.interval[0] if area.interval else 0.0
-    verdict: Verdict = "not reproduced"
-    if low > 0.5:
-        verdict = "reproduced" if low >= 0.9 else "partly"
-    sentence = f"A wrong label scores higher than a right one in {area.ours:.1%} of all pairs."
-    return Finding(verdict, sentence, (area,))
+def highest_scores_are_kept() -> None:
+    """Follow the ranks: of equals the first rank higher; one sample is kept at least."""
+    scores = torch.arange(40) * 7 % 9 / 8
+    data = TensorDataset(torch.arange(40).cos()[:, None], torch.arange(40))
+    ranked = sorted(range(40), key=lambda i: (-float(scores[i]), i))
+    for keep, offset in ((0.33, 0.0), (0.6, 0.16), (0.01, 0.1)):
+        first = round(40 * offset)
+        kept = sorted(ranked[first : first + max(round(40 * keep), 1)])
+        assert prune(data, scores, keep, offset=offset).indices == kept
+        inputs, target = prune(data.tensors, scores, keep, offset=offset)
+        assert target.tolist() == kept
+        assert torch.equal(inputs, data.tensors[0][kept])
 
 
 def _example() -> tuple[nn.Module, tuple[Tensor, Tensor]]:
@@ -194,7 +150,12 @@ PAPER = Paper(
             space={"keep": Interval(0.2, 0.8)},
         ),
     ),
-    oracles=(gradients_one_by_one, error_retyped, last_layer_is_error_times_features),
+    oracles=(
+        gradients_one_by_one,
+        error_retyped,
+        last_layer_is_error_times_features,
+        highest_scores_are_kept,
+    ),
     examples=(
         Example(
             el2n_scores,

@@ -18,62 +18,71 @@ from thalweg.training.problem import TrainingProblem
 
 
 def equations_retyped() -> None:
-    """Follow the paper's equations for single numbers.
+    """Follow the paper's equations for single numbers, with the Hessian at some steps or at all.
 
     The function is separable, so that z * Hz is the Hessian's diagonal for every draw of z.
     """
     quartic, square, start = [0.5, 2.0, 1.0], [1.0, -0.5, 0.25], [1.0, -2.0, 0.5]
-    steps, lr, beta1, beta2, eps, power, decay = 10, 0.05, 0.7, 0.9, 1e-2, 0.6, 0.1
-    theta, m, s = list(start), [0.0] * 3, [0.0] * 3
-    for t in range(1, steps + 1):
-        for i in range(3):
-            g = 4 * quartic[i] * theta[i] ** 3 + 2 * square[i] * theta[i]
-            d = 12 * quartic[i] * theta[i] ** 2 + 2 * square[i]
-            m[i] = beta1 * m[i] + (1 - beta1) * g
-            s[i] = beta2 * s[i] + (1 - beta2) * d * d
-            m_hat, s_hat = m[i] / (1 - beta1**t), s[i] / (1 - beta2**t)
-            theta[i] -= lr * (m_hat / (math.sqrt(s_hat) ** power + eps) + decay * theta[i])
-
-    ours = torch.tensor(start, dtype=torch.float64, requires_grad=True)
-    optimizer = AdaHessian(
-        [ours], lr, betas=(beta1, beta2), eps=eps, hessian_power=power, weight_decay=decay
-    )
     a, b = torch.tensor(quartic, dtype=torch.float64), torch.tensor(square, dtype=torch.float64)
-    for _ in range(steps):
-        _step(optimizer, (a * ours**4 + b * ours**2).sum())
-    torch.testing.assert_close(
-        ours.detach(), torch.tensor(theta, dtype=torch.float64), rtol=1e-12, atol=1e-12
-    )
+    steps, lr, beta1, beta2, eps, power, decay = 10, 0.05, 0.7, 0.9, 1e-2, 0.6, 0.1
+    for interval, products in ((1, 10), (3, 4)):
+        theta, m, s, d = list(start), [0.0] * 3, [0.0] * 3, [0.0] * 3
+        for t in range(1, steps + 1):
+            for i in range(3):
+                g = 4 * quartic[i] * theta[i] ** 3 + 2 * square[i] * theta[i]
+                if (t - 1) % interval == 0:
+                    d[i] = 12 * quartic[i] * theta[i] ** 2 + 2 * square[i]
+                m[i] = beta1 * m[i] + (1 - beta1) * g
+                s[i] = beta2 * s[i] + (1 - beta2) * d[i] ** 2
+                m_hat, s_hat = m[i] / (1 - beta1**t), s[i] / (1 - beta2**t)
+                theta[i] -= lr * (m_hat / (math.sqrt(s_hat) ** power + eps) + decay * theta[i])
+
+        ours = torch.tensor(start, dtype=torch.float64, requires_grad=True)
+        optimizer = AdaHessian(
+            [ours],
+            lr,
+            betas=(beta1, beta2),
+            eps=eps,
+            weight_decay=decay,
+            hessian_power=power,
+            hessian_interval=interval,
+        )
+        for _ in range(steps):
+            _step(optimizer, (a * ours**4 + b * ours**2).sum())
+        expected = torch.tensor(theta, dtype=torch.float64)
+        torch.testing.assert_close(ours.detach(), expected, rtol=1e-12, atol=1e-12)
+        assert optimizer.hessian_products == products
 
 
 def the_probe_is_rademacher() -> None:
-    """On a coupled quadratic z * Hz takes exactly two values, each about half of the time."""
+    """On coupled pairs |Hz| takes exactly two values, each half of the time, anew at every step."""
     matrix = torch.tensor([[3.0, 1.0], [1.0, 2.0]], dtype=torch.float64)
-    ours = torch.tensor([1.0, 1.0], dtype=torch.float64, requires_grad=True)
+    alike, unlike = (torch.tensor(h, dtype=torch.float64) for h in ([4.0, 3.0], [2.0, 1.0]))
+    ours = torch.ones(50, 2, dtype=torch.float64, requires_grad=True)
     optimizer = AdaHessian([ours], lr=1.0, betas=(0.0, 0.0), eps=0.0)
-    alike = 0
-    for _ in range(200):
-        before = ours.detach().clone()
-        _step(optimizer, ours @ matrix @ ours / 2)
-        estimate = (matrix @ before) / (before - ours.detach())
-        if torch.allclose(estimate, torch.tensor([4.0, 3.0], dtype=torch.float64)):
-            alike += 1
-        else:
-            torch.testing.assert_close(estimate, torch.tensor([2.0, 1.0], dtype=torch.float64))
-        with torch.no_grad():
-            ours.fill_(1.0)
-    assert 65 <= alike <= 135, f"{alike} of 200 draws had equal signs"  # 5 standard deviations
+    rows = [torch.ones(50, dtype=torch.float64)]
+    for _ in range(20):
+        _step(optimizer, (ours @ matrix * ours).sum() / 2)
+        estimate = matrix.sum(0) / (1 - ours.detach())
+        same = (estimate[:, :1] > 3).double()
+        torch.testing.assert_close(estimate, same * alike + (1 - same) * unlike)
+        rows.append(2 * same[:, 0] - 1)
+        torch.nn.init.ones_(ours)
+    correlations = torch.stack(rows) @ torch.stack(rows).T / 50
+    assert (correlations - torch.eye(21)).abs().max() < 5 / math.sqrt(50), "the signs repeat"
 
 
 def kernels_are_averaged_over_space() -> None:
-    """The magnitudes of a convolution kernel's estimate are averaged over its last dimensions."""
-    curvature = torch.arange(1.0, 37.0, dtype=torch.float64).reshape(2, 2, 3, 3)
-    curvature[:, :, 0] *= -1
-    ours = torch.ones(2, 2, 3, 3, dtype=torch.float64, requires_grad=True)
-    optimizer = AdaHessian([ours], lr=1.0, betas=(0.0, 0.0), eps=0.0)
-    _step(optimizer, (curvature * ours**2).sum() / 2)
-    expected = 1 - curvature / curvature.abs().mean(dim=(2, 3), keepdim=True)
-    torch.testing.assert_close(ours.detach(), expected)
+    """The magnitudes of a kernel's estimate are averaged over its dimensions after the second."""
+    curvature = torch.arange(1.0, 37.0, dtype=torch.float64)
+    curvature[::3] *= -1
+    for shape, size in (((4, 9), 1), ((2, 6, 3), 3), ((2, 2, 3, 3), 9)):
+        ours = torch.ones(shape, dtype=torch.float64, requires_grad=True)
+        optimizer = AdaHessian([ours], lr=1.0, betas=(0.0, 0.0), eps=0.0)
+        _step(optimizer, (curvature.view(shape) * ours**2).sum() / 2)
+        blocks = curvature.view(-1, size)
+        expected = 1 - blocks / blocks.abs().mean(1, keepdim=True)
+        torch.testing.assert_close(ours.detach(), expected.view(shape))
 
 
 def _step(optimizer: AdaHessian, loss: Tensor) -> None:

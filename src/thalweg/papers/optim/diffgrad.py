@@ -16,32 +16,41 @@ from thalweg.training.methods import optimizer_method
 
 
 def equations_retyped() -> None:
-    """Follow the paper's equations for single numbers, on a quadratic that couples them."""
+    """Follow the paper's equations, and either decay, for single numbers of a coupled quadratic."""
     curvature = [[3.0, -1.0, 0.5], [-1.0, 2.0, 0.3], [0.5, 0.3, 1.0]]
-    start, steps, lr, beta1, beta2, eps, decay = [1.0, -2.0, 0.5], 12, 0.05, 0.8, 0.97, 1e-3, 0.1
-    theta, m, v, previous = list(start), [0.0] * 3, [0.0] * 3, [0.0] * 3
-    for t in range(1, steps + 1):
-        gradient = [
-            sum(curvature[i][j] * theta[j] for j in range(3)) + decay * theta[i] for i in range(3)
-        ]
-        for i, g in enumerate(gradient):
-            m[i] = beta1 * m[i] + (1 - beta1) * g
-            v[i] = beta2 * v[i] + (1 - beta2) * g * g
-            xi = 1 / (1 + math.exp(-abs(previous[i] - g)))
-            m_hat, v_hat = m[i] / (1 - beta1**t), v[i] / (1 - beta2**t)
-            theta[i] -= lr * xi * m_hat / (math.sqrt(v_hat) + eps)
-            previous[i] = g
-
-    ours = torch.tensor(start, dtype=torch.float64, requires_grad=True)
     matrix = torch.tensor(curvature, dtype=torch.float64)
-    optimizer = DiffGrad([ours], lr, betas=(beta1, beta2), eps=eps, weight_decay=decay)
-    for _ in range(steps):
-        optimizer.zero_grad()
-        torch.autograd.backward(ours @ matrix @ ours / 2)
-        optimizer.step()
-    torch.testing.assert_close(
-        ours.detach(), torch.tensor(theta, dtype=torch.float64), rtol=1e-12, atol=1e-12
-    )
+    start, steps, lr, beta1, beta2, eps, decay = [1.0, -2.0, 0.5], 12, 0.05, 0.8, 0.97, 1e-3, 0.1
+    for decoupled in (False, True):
+        added, shrunk = (0.0, decay) if decoupled else (decay, 0.0)
+        theta, m, v, previous = list(start), [0.0] * 3, [0.0] * 3, [0.0] * 3
+        for t in range(1, steps + 1):
+            gradient = [
+                sum(curvature[i][j] * theta[j] for j in range(3)) + added * theta[i]
+                for i in range(3)
+            ]
+            for i, g in enumerate(gradient):
+                m[i] = beta1 * m[i] + (1 - beta1) * g
+                v[i] = beta2 * v[i] + (1 - beta2) * g * g
+                xi = 1 / (1 + math.exp(-abs(previous[i] - g)))
+                m_hat, v_hat = m[i] / (1 - beta1**t), v[i] / (1 - beta2**t)
+                theta[i] -= lr * (xi * m_hat / (math.sqrt(v_hat) + eps) + shrunk * theta[i])
+                previous[i] = g
+
+        ours = torch.tensor(start, dtype=torch.float64, requires_grad=True)
+        optimizer = DiffGrad(
+            [ours],
+            lr,
+            betas=(beta1, beta2),
+            eps=eps,
+            weight_decay=decay,
+            decoupled_weight_decay=decoupled,
+        )
+        for _ in range(steps):
+            optimizer.zero_grad()
+            torch.autograd.backward(ours @ matrix @ ours / 2)
+            optimizer.step()
+        expected = torch.tensor(theta, dtype=torch.float64)
+        torch.testing.assert_close(ours.detach(), expected, rtol=1e-12, atol=1e-12)
 
 
 def half_of_adam_where_the_gradient_is_constant() -> None:

@@ -37,27 +37,22 @@ def cosine_annealing_where_phi_is_two() -> None:
 
 
 def equation_retyped() -> None:
-    """Follow the formula for several shapes; the half-way value tells them apart."""
-    for phi in (0.25, 1.0, 2.0, 5.0):
+    """Follow the formula for several shapes and warm-ups; the half-way value tells them apart."""
+    cosines = [1 + math.cos(math.pi * t / 100) for t in range(101)]
+    for phi, warmup in ((0.25, 0), (1.0, 3), (2.0, 0), (5.0, 10)):
         optimizer = _optimizer(0.5)
-        schedule = UBA(optimizer, 100, phi=phi, eta_min=0.1)
+        schedule = UBA(optimizer, warmup + 100, phi=phi, eta_min=0.1, warmup_steps=warmup)
         rates = []
-        for _ in range(101):
+        for _ in range(warmup + 101):
             rates.append(schedule.get_last_lr()[0])
             optimizer.step()
             schedule.step()
-        expected = [
-            0.4
-            * 2
-            * (1 + math.cos(math.pi * t / 100))
-            / (2 * phi + (2 - phi) * (1 + math.cos(math.pi * t / 100)))
-            + 0.1
-            for t in range(101)
-        ]
-        torch.testing.assert_close(torch.tensor(rates), torch.tensor(expected))
-        assert rates[0] == 0.5
-        assert math.isclose(rates[50], 0.1 + 0.4 * 2 / (2 + phi), rel_tol=1e-12)
-        assert math.isclose(rates[100], 0.1, rel_tol=1e-12)
+        factors = [(t + 1) / (warmup + 1) for t in range(warmup)]
+        factors += [2 * c / (2 * phi + (2 - phi) * c) for c in cosines]
+        for rate, factor in zip(rates, factors, strict=True):
+            assert math.isclose(rate, 0.1 + 0.4 * factor, rel_tol=1e-12)
+        assert rates[warmup] == 0.5
+        assert math.isclose(rates[warmup + 50], 0.1 + 0.4 * 2 / (2 + phi), rel_tol=1e-12)
 
 
 class _NoisyQuadratic(nn.Module):
