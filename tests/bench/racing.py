@@ -158,7 +158,8 @@ def start(store, log, *, seconds=0.1, jobs=1, grace=3.0, whole=True):
 def answer(program):
     """What a program says that must end well and not complain."""
     said, complained = program.communicate(timeout=120)
-    assert (program.returncode, complained) == (0, "")
+    assert program.returncode == 0, complained
+    assert not complained, complained
     return json.loads(said)
 
 

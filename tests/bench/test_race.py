@@ -397,7 +397,7 @@ def test_ctrl_c_stops_a_race_in_good_order(folder, path, undisturbed):
     stopped = time.monotonic()
     os.killpg(program.pid, signal.SIGINT)
     first = answer(program)
-    assert time.monotonic() - stopped < 5
+    assert time.monotonic() - stopped < 30
     assert_gone(workers_of(log))
     done = complete_runs(path)
     assert len(first["runs"]) == PLAN.size - first["missing"] >= len(done) >= 3

@@ -139,6 +139,10 @@ def test_arguments_out_of_range_are_refused(arguments, sentence):
 
 def test_impossible_requests_are_refused():
     X, y = three_classes()
+    with pytest.raises(ValueError, match=r"[Nn]egative"):
+        GBNNRegressor(1, max_iter=1).fit(*numbers(), -np.ones(442))
+    with pytest.raises(ValueError, match="Unknown label type"):
+        GBNNClassifier(1, max_iter=1).fit(*numbers())
     model = GBNNClassifier(**SHORT, units_per_step=2).fit(X, y)
     for n_units in (3, -2, 14):
         with pytest.raises(ValueError, match="a multiple of units_per_step = 2 between 0 and 12"):

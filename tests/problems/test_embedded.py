@@ -28,6 +28,13 @@ def problem(request):
     return load_problem(request.param)
 
 
+@pytest.fixture
+def training(problem):
+    if problem.kind != "training":
+        pytest.skip(f"a problem of {problem.kind}")
+    return problem
+
+
 def test_problems_are_found_by_walking_the_folder():
     assert {"digits", "digits-mlp", "code-lm", "mnist1d", "quadratic"} <= set(embedded())
     assert not {"loading", "tables", "nets", "splits", "objective"} & set(embedded())
@@ -53,15 +60,15 @@ def test_it_travels_to_a_worker(problem):
     assert arrived.source == problem.source
 
 
-def test_a_few_steps_improve_it(problem):
-    values = qualities(replace(problem, evaluations=3), steps=12)
+def test_a_few_steps_improve_it(training):
+    values = qualities(replace(training, evaluations=3), steps=12)
     assert all(map(math.isfinite, values))
-    sign = 1 if problem.metric.better == "higher" else -1
+    sign = 1 if training.metric.better == "higher" else -1
     assert max(sign * value for value in values[1:]) > sign * values[0]
 
 
-def test_it_can_be_differentiated_twice(problem):
-    setup = problem.setup(0)
+def test_it_can_be_differentiated_twice(training):
+    setup = training.setup(0)
     batch = next(iter(setup.batches))
     parameters = list(setup.model.parameters())
     loss = setup.loss(apply_model(setup.model, batch.input), batch.target)

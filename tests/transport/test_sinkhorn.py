@@ -75,6 +75,9 @@ def test_a_shift_of_rows_and_columns_of_the_cost_changes_nothing_but_the_potenti
     [
         ({"a": A[:2]}, "shapes"),
         ({"a": A * 2}, "divide each by its sum"),
+        ({"b": B * 2}, "divide each by its sum"),
+        ({"C": C.long()}, "differ in type"),
+        ({"reg": 0.0, "rtol": 1e-6}, "reg is 0"),
         ({"a": torch.tensor([0.0, 0.5, 0.5]).double()}, "leave points without mass out"),
         ({"b": -B}, "not positive"),
         ({"C": C * math.inf}, "not finite"),
@@ -90,6 +93,15 @@ def test_what_is_no_problem_of_transport_is_refused_with_a_sentence(solver, chan
     given = {"a": A, "b": B, "C": C, "reg": 0.1, **changes}
     with pytest.raises(ValueError, match=says):
         solver(**given)
+
+
+@SOLVERS
+def test_masses_that_differ_by_rounding_and_single_points_are_solved(solver):
+    a, b = 1e3 * A, 1e3 * B * (1 + 1.5e-13)
+    assert solver(a, b, C, 0.1).converged
+    steps = {"warmup": 0} if solver is sinkhorn_newton_sparse else {}
+    assert solver(A, B.sum(0, keepdim=True), C[:, :1], 0.1, **steps).converged
+    assert solver(A.sum(0, keepdim=True), B, C[:1], 0.1, **steps).converged
 
 
 @pytest.mark.parametrize("wrong", [{"warmup": -1}, {"entries": 0}])

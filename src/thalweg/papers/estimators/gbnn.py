@@ -131,7 +131,7 @@ def each_step_fits_the_rows_drawn() -> None:
         met = np.flatnonzero(abs(model.predict(_X) - _NUMBERS) < 1e-3)
         drawn = np.random.RandomState(3).permutation(12)[:n_rows]
         assert set(met) == set(rows[drawn]), (met, rows[drawn])
-    certain = GBNNClassifier(3, learning_rate=1e4, random_state=0)
+    certain = GBNNClassifier(3, learning_rate=1e4, max_iter=1, random_state=0)
     certain.fit([[-2.0], [-1.0], [1.0], [2.0]], [0, 0, 1, 1])
     assert certain.steps_[0] > 0
     assert not certain.steps_[1:].any()

@@ -17,6 +17,7 @@ from thalweg.data.mixup import Mixup, Policy
 from thalweg.losses import DecoupledMixup
 from thalweg.papers.baselines.losses import MIXING_SPACE, mixing
 from thalweg.papers.losses._mixed_digits import both_classes_among_the_top_two
+from thalweg.papers.losses._mixtures import mixtures_retyped
 from thalweg.training.setup import Setup, Transform
 
 
@@ -104,7 +105,7 @@ PAPER = Paper(
             fills=frozenset({"mixing", "loss"}),
         ),
     ),
-    oracles=(equations_retyped, plain_cross_entropy_where_nothing_competes),
+    oracles=(equations_retyped, plain_cross_entropy_where_nothing_competes, mixtures_retyped),
     examples=(
         Example(
             DecoupledMixup,

@@ -18,7 +18,7 @@ from thalweg.training.metrics import METRICS
 from thalweg.training.problem import TrainingProblem
 
 
-def _draws(steps: int, eta: float, gamma: float, *, seed: int = 0, n: int = 1000) -> Tensor:
+def _draws(steps: int, eta: float, gamma: float, *, seed: int | None = 0, n: int = 1000) -> Tensor:
     """Return the noise of some steps: SGD at lr = 1 without a gradient subtracts it alone."""
     p = torch.zeros(n, dtype=torch.float64, requires_grad=True)
     optimizer = GradientNoise(torch.optim.SGD([p], lr=1.0), eta=eta, gamma=gamma, seed=seed)
@@ -49,6 +49,9 @@ def noise_is_normal_and_independent() -> None:
         error = abs(values.mean() - mean)
         assert error < 5 * math.sqrt(variance / values.numel()), (mean, variance, error)
     assert ((z.var(1) - 1).abs() < 5 * math.sqrt(2 / 1000)).all(), "the variance differs by step"
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(2**32 + 70)  # which is taken where no seed is given, in 32 bits
+        assert torch.equal(_draws(1, 1.0, 0.0, seed=None), _draws(1, 1.0, 0.0, seed=70))
 
 
 def equations_retyped() -> None:

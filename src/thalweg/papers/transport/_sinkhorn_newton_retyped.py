@@ -35,12 +35,13 @@ def way(
             for halvings in range(11):
                 alpha = 0.5**halvings
                 change = (P * (alpha * (df[:, None] + dg)).expm1()).sum()
-                rises = alpha * (df @ a + dg @ b) - change >= 1e-4 * alpha * (df @ p + dg @ q)
+                rise = alpha * (df @ a + dg @ b) - change
+                rises = bool(rise >= 1e-4 * alpha * (df @ p + dg @ q))
                 if rises:
                     f, g = f + reg * alpha * df, g + reg * alpha * dg
                     break
             damping *= 0.25 if rises and halvings == 0 else 4
-            made = [2 - bool(rises), halvings + 1, products]
+            made = [2 - rises, halvings + 1, products]
         if not rises:
             f = reg * (a.log() - ((g - C) / reg).exp().sum(1).log())
             g = reg * (b.log() - ((f[:, None] - C) / reg).exp().sum(0).log())

@@ -71,14 +71,15 @@ def steps_retyped() -> None:
 
     With few entries kept blocks are closed, and a step is given up for one of Sinkhorn's.
     """
-    for reg, warmup, entries, steps in (
-        (0.3, None, None, 6),
-        (0.1, 2, None, 5),
-        (0.1, 0, 0.5, 8),
-        (0.03, 1, 1.0, 12),
-        (0.1, 0, 6.0, 3),
+    for seeds, reg, warmup, entries, steps in (
+        (3, 0.3, None, None, 6),
+        (3, 0.1, 2, None, 5),
+        (3, 0.1, 0, 0.5, 8),
+        (3, 0.03, 1, 1.0, 12),
+        (2, 0.1, 0, 6.0, 3),
+        (1, 0.40386, 0, None, 3),  # whose first trial gains 1 - 1.00003 of what is promised
     ):
-        problems = [uneven(7, 5, reg, seed) for seed in range(3)]
+        problems = [uneven(7, 5, reg, seed) for seed in range(seeds)]
         a, b, C = (torch.stack(x).requires_grad_() for x in [*zip(*problems, strict=True)][:3])
         newton = partial(iterate_sinkhorn_newton_sparse, warmup=warmup or 0, entries=entries)
         iterates = (iterate_sinkhorn if warmup is None else newton)(a, b, C, reg)
@@ -143,9 +144,9 @@ PAPER = Paper(
         ),
     ),
     oracles=(
+        steps_retyped,
         closed_form_of_two_by_two,
         both_solvers_agree_and_bound_the_assignment,
-        steps_retyped,
         tolerance_fits_the_precision,
     ),
     claims=(
