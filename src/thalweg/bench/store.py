@@ -6,7 +6,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
-from sqlalchemy import URL, make_url
+from sqlalchemy import URL, event, make_url
 from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
 
 from thalweg.bench.tuning import distributions, labelled
@@ -79,6 +79,10 @@ class Store:
         self._storage = _open(full)
         self._studies: dict[Shelf, Study] = {}
         self._held: set[int] = set()
+        self._connections: set[Any] = set()
+        event.listen(
+            self._storage.engine, "checkout", lambda taken, *_: self._connections.add(taken)
+        )
         self._owner = uuid.uuid4().hex
         self._closing = threading.Event()
         self._pulse = threading.Thread(target=self._give_signs_of_life, daemon=True)
@@ -148,6 +152,10 @@ class Store:
     def close(self) -> None:
         """Give up all claims, so that others need not wait for them to die, and disconnect."""
         self._closing.set()
+        # What an interrupt cut short holds its locks until it is rolled back.
+        for connection in list(self._connections):
+            with suppress(self._storage.engine.dialect.loaded_dbapi.Error):
+                connection.rollback()
         self._pulse.join()
         with self._errors_are_sentences():
             # Those too that an interrupt kept from being noted.
