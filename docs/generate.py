@@ -2,7 +2,6 @@
 
 import importlib
 import inspect
-import json
 import pkgutil
 import re
 import textwrap
@@ -10,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from mkdocs.config.defaults import MkDocsConfig
@@ -20,9 +18,10 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 import thalweg
-from thalweg.bench import wording
+from thalweg.bench.claims import read_claims
+from thalweg.bench.listing import bounds_text, value_text
 from thalweg.core.catalogue import catalogue
-from thalweg.core.method import Choice, Method, Space
+from thalweg.core.method import Choice, Method, Space, summary_of
 from thalweg.core.paper import Paper
 from thalweg.problems.loading import embedded, load_problem
 from thalweg.training.problem import TrainingProblem
@@ -70,13 +69,13 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def _pages() -> dict[str, str]:
     render = _templates()
     rooms = {room: (_title(room), papers) for room, papers in _papers().items()}
-    stored = {paper.id: _stored(paper) for paper in catalogue().papers.values()}
+    stored = read_claims(HERE / "claims")
     pages = {
         f"papers/{paper.id}.md": render(
             "paper",
             paper=paper,
             room=title,
-            stored=stored[paper.id],
+            stored=stored.get(paper.id, {}),
             objects=[_read(provided) for provided in paper.provides],
         )
         for title, papers in rooms.values()
@@ -115,11 +114,6 @@ def _packages() -> dict[str, str]:
 
 def _package(name: str) -> ModuleType:
     return importlib.import_module(f"thalweg.{name}")
-
-
-def _stored(paper: Paper) -> dict[str, Any]:
-    path = HERE / "claims" / f"{paper.id}.json"
-    return json.loads(path.read_text())["claims"] if path.exists() else {}
 
 
 def _read(provided: Callable[..., object]) -> Provided:
@@ -167,9 +161,10 @@ def _templates() -> Callable[..., str]:
         autoescape=False,  # the pages are Markdown, and their text our own
     )
     environment.filters |= {
-        "figure": _figure,
+        "bounds": bounds_text,
+        "figure": value_text,
         "space": _space,
-        "first_line": _first_line,
+        "first_line": summary_of,
         "cell": _cell,
         "race": _race,
     }
@@ -185,13 +180,5 @@ def _space(space: Space | None) -> str:
     return f"{space.low:g} to {space.high:g}{scale}{', whole numbers' if space.integer else ''}"
 
 
-def _first_line(thing: object) -> str:
-    return (inspect.getdoc(thing) or "").split("\n\n")[0].replace("\n", " ")
-
-
 def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
-
-
-def _figure(value: float | str | None) -> str:
-    return "none" if value is None else wording.number(float(value))

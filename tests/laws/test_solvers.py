@@ -1,6 +1,5 @@
 """The laws of solvers."""
 
-import functools
 import inspect
 import math
 import pickle
@@ -12,40 +11,19 @@ from tests.laws import calling
 from tests.laws.calling import call, cast, floats, numbers, same, takes
 from tests.laws.cases import Laws
 from thalweg.linalg import NotConverged, Solution
-from thalweg.transport import TransportPlan
 
 laws = Laws("solver", minimum=80)
 
 ROUNDING = 1e-12  # in double precision, of the residual of a problem of order 1
 
 
-@functools.singledispatch
-def residual(value, *inputs):
-    """Return the residual of what a solver of this kind of value returns, from scratch."""
-    raise AssertionError(
-        f"register how the residual of a {type(value).__name__} is computed with "
-        "tests.laws.test_solvers.residual"
-    )
-
-
-@residual.register
-def residual_of_a_linear_system(x: Tensor, A, b) -> float:
-    return float((b - A @ x).norm() / b.norm())
-
-
-@residual.register
-def residual_of_a_transport(plan: TransportPlan, a, b, C, reg) -> float:
-    P = ((plan.f.unsqueeze(-1) + plan.g.unsqueeze(-2) - C) / reg).exp()
-    error = (P.sum(-1) - a).abs().sum(-1) + (P.sum(-2) - b).abs().sum(-1)
-    return float((error / a.sum(-1)).max())
-
-
-def recomputed(solution, inputs):
+def recomputed(example, solution, inputs):
     """Return the residual in double precision, whatever that of the solver is."""
     value = solution.value
     if isinstance(value, Tensor):
         value = value.double()
-    return residual(value, *cast(tuple(inputs), torch.float64))
+    assert example.residual is not None, "the example of a solver needs its residual"
+    return example.residual(value, *cast(tuple(inputs), torch.float64))
 
 
 def solved(example, *inputs, **changes):
@@ -56,8 +34,8 @@ def solved(example, *inputs, **changes):
         return error.solution
 
 
-def reported_as_it_is(check, solution, inputs, what, rounding=ROUNDING):
-    last, truth = solution.residuals[-1], recomputed(solution, inputs)
+def reported_as_it_is(check, example, solution, inputs, what, rounding=ROUNDING):
+    last, truth = solution.residuals[-1], recomputed(example, solution, inputs)
     close = math.isclose(last, truth, rel_tol=0.01, abs_tol=rounding)
     check(close, f"{what}: the residual is {truth:.2e}, reported is {last:.2e}")
 
@@ -90,11 +68,11 @@ def the_solution_is_in_order(example, check):
 def residuals_are_as_reported(example, check):
     inputs = example.inputs()
     whole = call(example)
-    reported_as_it_is(check, whole, inputs, "at the end")
+    reported_as_it_is(check, example, whole, inputs, "at the end")
     for steps in sorted({0, 1, 2, whole.iterations // 2, whole.iterations - 1}):
         part = solved(example, max_steps=steps, throw=False)
         what = f"after {steps} steps"
-        reported_as_it_is(check, part, inputs, what)
+        reported_as_it_is(check, example, part, inputs, what)
         check(part.residuals == whole.residuals[: steps + 1], f"{what}: another way is gone")
     for rtol in (1e-6, 1e-12, 1e-15):
         try:
@@ -102,7 +80,7 @@ def residuals_are_as_reported(example, check):
         except ValueError as error:
             check("rtol" in str(error), f"the refusal {error} does not say rtol")
         else:
-            reported_as_it_is(check, tight, inputs, f"rtol={rtol}")
+            reported_as_it_is(check, example, tight, inputs, f"rtol={rtol}")
             met = tight.residuals[-1] <= rtol
             check(tight.converged == met, f"rtol={rtol}: converged is {tight.converged}")
 
@@ -146,9 +124,9 @@ def single_precision_is_as_reported(example, check):
     for x in numbers(solution.value):
         if isinstance(x, Tensor):
             check(x.dtype == torch.float32, f"of float32 it makes {x.dtype}")
-    reported_as_it_is(check, solution, inputs, "in float32", rounding=1e-4)
+    reported_as_it_is(check, example, solution, inputs, "in float32", rounding=1e-4)
     if solution.converged:
-        check(recomputed(solution, inputs) < 1e-3, "in float32 it converges elsewhere")
+        check(recomputed(example, solution, inputs) < 1e-3, "in float32 it converges elsewhere")
 
 
 @laws
@@ -162,7 +140,7 @@ def units_do_not_matter(example, check):
         check(all(x.isfinite().all() for x in floats(ours)), f"{what}: it is not finite")
         check(ours.converged, f"{what}: it does not converge: {ours.reason}")
         check(abs(ours.iterations - expected.iterations) <= 1, f"{what}: steps are more or fewer")
-        reported_as_it_is(check, ours, scaled, what)
+        reported_as_it_is(check, example, ours, scaled, what)
 
 
 def _is_real(x):

@@ -1,6 +1,5 @@
 """What is known of papers and their claims, as text and tables."""
 
-import inspect
 import json
 import re
 from collections import Counter
@@ -13,7 +12,7 @@ from typing import Any, Literal, cast, get_args
 from thalweg.core.catalogue import Catalogue
 from thalweg.core.claim import Verdict
 from thalweg.core.errors import SettingError
-from thalweg.core.method import Choice, Method, Space
+from thalweg.core.method import Choice, Method, Space, summary_of
 from thalweg.core.paper import Paper
 from thalweg.core.recipe import suggest
 
@@ -122,7 +121,7 @@ def describe(known: Catalogue, paper: Paper, stored: Stored) -> Iterator[str]:
     yield "\nProvides"
     for thing in paper.provides:
         yield f"  {_import_line(thing)}"
-        yield f"    {_first_line(thing)}"
+        yield f"    {summary_of(thing)}"
     if paper.methods:
         yield "\nRecipes"
     for method in paper.methods:
@@ -267,10 +266,6 @@ def _space_text(space: Space) -> str:
         return f"searched among {', '.join(map(repr, space.values))}"
     scale = ", on a logarithmic scale" if space.log else ""
     return f"searched from {space.low:g} to {space.high:g}{scale}"
-
-
-def _first_line(thing: Callable[..., object]) -> str:
-    return (inspect.getdoc(thing) or "").partition("\n")[0]
 
 
 def _import_line(thing: Callable[..., object]) -> str:

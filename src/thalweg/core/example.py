@@ -30,6 +30,8 @@ class Example:
         inputs: Returns what it is applied to, the same each time: a loss's ``(input, target)``,
             a module's arguments, a diagnostic's ``(model, data, loss)``, a solver's or a
             function's positional arguments. Not needed where the laws bring their own.
+        residual: Of a solver: called with its value and the inputs, returns from scratch what the
+            solver reports as its last residual.
         needs: As in :class:`~thalweg.core.method.Method`, such as ``graph``.
         exceptions: Names of laws, or of knobs, that do not hold, each with the reason; shown in
             the documentation.
@@ -40,5 +42,6 @@ class Example:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     knobs: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
     inputs: Callable[[], tuple[Any, ...]] | None = None
+    residual: Callable[..., float] | None = None
     needs: frozenset[str] = frozenset()
     exceptions: Mapping[str, str] = field(default_factory=dict)

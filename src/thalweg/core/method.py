@@ -1,11 +1,22 @@
 """A method: a named, parametrised contender, as data."""
 
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from thalweg.core.example import Example
+
+
+def summary_of(thing: object) -> str:
+    """Return what a docstring says first, on one line.
+
+    Example:
+        >>> summary_of(Interval)
+        'The range in which a real or integer hyperparameter is searched.'
+    """
+    return (inspect.getdoc(thing) or "").split("\n\n")[0].replace("\n", " ")
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,8 @@ def beats(results: Any, contender: str | None = None, *, paper: str = "") -> Fin
     """Judge the claim that contenders end better than the baseline.
 
     On one problem it is *reproduced* where the exact paired test, Holm's correction included,
-    finds the contender better by more than the problem's margin; *partly* where both are equivalent
-    within the margin, or the difference has the claimed sign but is not sure; *not reproduced*
+    finds the contender better, and not equivalent within the problem's margin; *partly* where both
+    are equivalent, or the difference has the claimed sign but is not sure; *not reproduced*
     otherwise. Over several problems or contenders it is reproduced where it is on all, partly where
     it is on some, or partly on all.
 

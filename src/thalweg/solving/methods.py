@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from thalweg.core.example import Example
-from thalweg.core.method import Method, Space
+from thalweg.core.method import Method, Space, summary_of
 from thalweg.linalg.solution import Iterate
 
 Iterates = Callable[..., Generator[Iterate[Any], None, str]]
@@ -45,7 +45,7 @@ def solver_method(
     documented = example.object if example is not None else iterates
     return Method(
         name=name,
-        summary=summary or (inspect.getdoc(documented) or "").partition("\n")[0],
+        summary=summary or summary_of(documented),
         build=partial(partial, iterates, **(defaults or {})),
         defaults={**keywords, **(defaults or {})},
         space=space or {},

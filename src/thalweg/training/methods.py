@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from thalweg.core.example import Example
-from thalweg.core.method import Method, Space
+from thalweg.core.method import Method, Space, summary_of
 from thalweg.training.setup import Setup, Transform
 
 Knobs = Mapping[str, tuple[Any, Any]]
@@ -64,7 +64,7 @@ def optimizer_method(
 
     return Method(
         name=name,
-        summary=summary or _summary(optimizer),
+        summary=summary or summary_of(optimizer),
         build=build,
         defaults=_defaults(optimizer, 1, takes, defaults),
         space=space,
@@ -117,7 +117,7 @@ def wrapper_method(
 
     return Method(
         name=name,
-        summary=_summary(wrapper),
+        summary=summary_of(wrapper),
         build=build,
         defaults=_defaults(wrapper, 1),
         space=space,
@@ -160,7 +160,7 @@ def schedule_method(
 
     return Method(
         name=name,
-        summary=_summary(schedule),
+        summary=summary_of(schedule),
         build=build,
         defaults=_defaults(schedule, 2),
         space=space,
@@ -204,7 +204,7 @@ def loss_method(
 
     return Method(
         name=name,
-        summary=_summary(loss),
+        summary=summary_of(loss),
         build=build,
         defaults=_defaults(loss, 0, takes),
         space=space,
@@ -234,7 +234,3 @@ def _defaults(
 
 def _seed(thing: Callable[..., Any], setup: Setup) -> dict[str, int]:
     return {"seed": setup.seed} if "seed" in inspect.signature(thing).parameters else {}
-
-
-def _summary(thing: Callable[..., Any]) -> str:
-    return (inspect.getdoc(thing) or "").split("\n\n")[0].replace("\n", " ")

@@ -115,7 +115,11 @@ def _ill_conditioned():
 
 def _example(solver, inputs=_system):
     knobs = {"relaxation": (1.0, 1.5), "rtol": (1e-9, 1e-3)}
-    return Example(solver, "solver", knobs=knobs, inputs=inputs)
+    return Example(solver, "solver", knobs=knobs, inputs=inputs, residual=_residual)
+
+
+def _residual(x, A, b):
+    return float((b - A @ x).norm() / b.norm())
 
 
 def _fault(name, solver, law, says):

@@ -20,7 +20,7 @@ from thalweg.papers.transport._sinkhorn_newton_trials import (
     as_few_as_printed,
     iterations_to_machine_precision,
 )
-from thalweg.problems.transport import assignment
+from thalweg.problems.transport import assignment, residual
 from thalweg.solving.methods import solver_method
 from thalweg.transport import (
     TransportPlan,
@@ -118,6 +118,7 @@ def _method(name: str, solver: Any, iterates: Any, reg: float, knobs: Mapping[st
         solver,
         "solver",
         inputs=partial(uneven, 12, 9, reg),
+        residual=residual,
         knobs={"rtol": (1e-9, 1e-3), "max_steps": (1000, 3), **knobs},
         exceptions={"throw": "decides between raising and returning, not what is found"},
     )
