@@ -93,12 +93,25 @@ class Fate:
 def mutants(module: str, path: Path) -> Iterator[Mutant]:
     """Return every mutant of a module's functions."""
     tree = ast.parse(path.read_text())
+    for line, before, after in _altered(tree):
+        if code := _compiled(tree, path):
+            yield Mutant(module, path, line, before, after, code)
+
+
+def changes(path: Path) -> set[str]:
+    """Return what the mutants of a file are called by, and those that do not compile."""
+    return {f"{before} -> {after}" for _, before, after in _altered(ast.parse(path.read_text()))}
+
+
+def _altered(tree: ast.Module) -> Iterator[tuple[int, str, str]]:
+    """Alter one spot of a file after the other; while it is yielded the tree is so altered."""
     outermost = [
         node
         for holder in (tree, *(node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)))
         for node in holder.body
         if isinstance(node, ast.FunctionDef) and not _is_talk(node)
     ]
+    as_written = functools.cache(_line)  # asked for nodes that are not altered at the time
     for function in outermost:
         seen: set[tuple[int, str]] = set()
         flags = {
@@ -110,17 +123,16 @@ def mutants(module: str, path: Path) -> Iterator[Mutant]:
             original = _get(holder, name, index)
             line = getattr(original, "lineno", None) or statement.lineno
             around = next(  # the most of it that is short to read
-                (part for part in (statement, holder) if len(_line(part)) < 80), original
+                (part for part in (statement, holder) if len(as_written(part)) < 80), original
             )
-            before = _line(around)
+            before = as_written(around)
             for altered in _alterations(original, holder, _bound(function, statement), flags):
                 _set(holder, name, index, ast.copy_location(altered, original))
                 shown = altered if original is around else around
                 after = "(dropped)" if isinstance(altered, ast.Pass) else _line(shown)
                 if (line, after) not in seen and after != before:
                     seen.add((line, after))
-                    if code := _compiled(tree, path):
-                        yield Mutant(module, path, line, before, after, code)
+                    yield line, before, after
                 _set(holder, name, index, original)
 
 
@@ -283,11 +295,12 @@ def checks(paper_module: str, cheap: set[str] | None = None) -> Iterator[Check]:
     paper = _paper(paper_module)
     yield from ((oracle.__name__, oracle) for oracle in paper.oracles)
     cases = importlib.import_module("tests.laws.cases")
-    processes = importlib.import_module("tests.laws.processes")  # they import the file unaltered
+    processes = importlib.import_module("tests.laws.processes")
+    elsewhere = {law.__name__ for law in processes.LAWS}  # they import the file unaltered
     for number, example in enumerate(paper.all_examples):
         for law in cases.Laws.of_interface(example.interface).of(example):
             name = f"{law.__name__} of example {number}"
-            if law not in processes.LAWS and (cheap is None or name in cheap):
+            if law.__name__ not in elsewhere and (cheap is None or name in cheap):
                 yield name, functools.partial(cases.obey, law, example)
 
 
@@ -534,7 +547,12 @@ def _fates(paper_module: str, module: str, jobs: int) -> list[Fate]:
     cheap = {name for name, spent in seconds.items() if spent < CHEAP}
     limit = 20 + 10 * sum(spent for check, spent in seconds.items() if check in cheap)
     trial = functools.partial(checks, paper_module, cheap)
-    return list(hunt(list(mutants(module, path)), trial, jobs=jobs, limit=limit))
+    fates = []
+    for fate in hunt(list(mutants(module, path)), trial, jobs=jobs, limit=limit):
+        fates.append(fate)
+        if not fate.killer:
+            print(f"  not noticed: {fate.mutant}", file=sys.stderr, flush=True)
+    return fates
 
 
 def _path(module: str) -> Path:

@@ -28,7 +28,7 @@ def top_5(output: Tensor, target: Tensor) -> float:
 def next_word() -> TrainingProblem:
     """Name the word that follows four others in source code, in five guesses."""
     texts = {part: re.findall(rb"\w+|[^\w\s]", text) for part, text in code_lm.texts().items()}
-    known = {word: i for i, (word, _) in enumerate(Counter(texts["train"]).most_common(2000))}
+    known = {word: i for i, (word, _) in enumerate(Counter(texts["train"]).most_common(1000))}
     data = {}
     for part, words in texts.items():
         codes = torch.tensor([known[word] for word in words if word in known]).unfold(0, 5, 1)
@@ -36,13 +36,13 @@ def next_word() -> TrainingProblem:
         data[part] = codes[:, :4], codes[:, 4]
     return TrainingProblem(
         "next-word",
-        model=lambda: nn.Sequential(nn.Embedding(2000, 32), mlp(128, 2000, width=128, depth=1)),
+        model=lambda: nn.Sequential(nn.Embedding(1000, 32), mlp(128, 1000, width=128, depth=1)),
         loss=nn.CrossEntropyLoss(),
         metric=Metric("top-5 accuracy", "higher", 0.005, top_5, percent=True),
         train=data["train"],
         validation=data["validation"],
         test=data["test"],
-        steps=1500,
+        steps=600,
         evaluations=10,
     )
 

@@ -1,0 +1,130 @@
+"""The standing race: all optimizers of the catalogue beside torch's own and a peer's.
+
+    python benchmarks/optimizers_race.py [--trials 6] [--seeds 10] [--budget 200steps] [--write DIR]
+
+Every contender is tuned with the same number of trials in a search space fixed beforehand; budgets
+are counted in steps, so that a busy machine changes nothing but the seconds. The same command goes
+on where it was stopped. `--write docs` renews the page of the documentation.
+`pytorch_optimizer` (pip install pytorch_optimizer) races too if it is installed: Adan, Lion and
+SOAP, of its many the ones that later papers compare with most.
+"""
+
+import argparse
+import importlib.util
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import thalweg
+from thalweg.bench.results import Results
+from thalweg.core.catalogue import catalogue
+from thalweg.core.method import Interval, Method
+from thalweg.report.tables import Cell, overview_table
+from thalweg.training.methods import optimizer_method
+
+PROBLEMS = ("digits", "digits-noisy", "mnist1d", "code-lm", "diabetes")
+BASELINES = ("adamw", "sgd", "muon")
+PEERS = ("Adan", "Lion", "SOAP")
+
+
+def contenders() -> Iterator[str | Method]:
+    """Name the baselines, what papers provide as optimizer or around one, and the peers."""
+    yield from BASELINES
+    for paper in catalogue().papers.values():
+        for method in paper.methods:
+            if "optimizer" in method.fills and method.kind == "training":
+                yield method.name
+            elif method.example and method.example.interface == "wrapper":
+                yield f"adamw+{method.name}"
+    if importlib.util.find_spec("pytorch_optimizer"):
+        import pytorch_optimizer
+
+        space = {
+            "lr": Interval(1e-5, 1e-1, log=True),
+            "weight_decay": Interval(1e-4, 1.0, log=True),
+        }
+        for name in PEERS:
+            peer = getattr(pytorch_optimizer, name)
+            yield optimizer_method(
+                f"peer-{name.lower()}",
+                peer,
+                space=space,
+                takes=tuple(space),
+                defaults={"weight_decay": 1e-2},
+                summary=f"{name} of pytorch_optimizer.",
+            )
+
+
+def page(results: Results, chart: str) -> str:
+    """Set out the verdicts as a page of the documentation."""
+    table = overview_table(results)
+    settings = results.settings
+    (rows,) = table.groups.values()
+    lines = [
+        "# The standing race of the optimizers",
+        "",
+        f"All optimizers of the catalogue, tuned with {settings['trials']} trials each, over "
+        f"{settings['seeds']} seeds, {settings['budget']} a run, against "
+        f"[`{results.baseline}`](race.md) tuned alike. A verdict is followed by the difference to "
+        "it; a method is *worse* or *better* only beyond chance (corrected for the number of "
+        "contenders), *equivalent* where the difference is surely too small to matter.",
+        "",
+        *_row([column.label for column in table.columns]),
+        *_row(["---"] * len(table.columns)),
+        *(line for row in rows for line in _row([_text(cell) for cell in row])),
+        "",
+        f"![Performance profiles]({chart})",
+        "",
+        "The profile shows on which share of the problems a contender reached the baseline's final "
+        "value within so many times the steps of the quickest.",
+        "",
+        *(
+            f"**{item.problem.name}.** {' '.join(item.sentences)}\n"
+            for item in results.analysis.problems
+        ),
+        f"{settings['versions']}. Repeat it with `python benchmarks/optimizers_race.py`.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _row(cells: list[str]) -> list[str]:
+    return ["| " + " | ".join(cells) + " |"]
+
+
+def _text(cell: Cell) -> str:
+    return f"{cell.text}<br>{cell.note}" if cell.note else cell.text
+
+
+def main() -> None:
+    """Race, and say or write what came out."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--trials", type=int, default=6)
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--budget", default="200steps")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    parser.add_argument("--store", default="optimizers-race.sqlite3")
+    parser.add_argument("--write", type=Path, metavar="DIR")
+    options = parser.parse_args()
+    results = thalweg.compare(
+        PROBLEMS,
+        list(contenders()),
+        trials=options.trials,
+        seeds=options.seeds,
+        budget=options.budget,
+        jobs=options.jobs,
+        store=options.store,
+        command="python benchmarks/optimizers_race.py",
+    )
+    print(results.verdict)
+    if options.write:
+        options.write.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory() as folder:
+            results.figures(folder)
+            profile = Path(folder) / "race-profiles.svg"
+            (options.write / "optimizers.svg").write_bytes(profile.read_bytes())
+        (options.write / "optimizers.md").write_text(page(results, "optimizers.svg"))
+
+
+if __name__ == "__main__":
+    main()
