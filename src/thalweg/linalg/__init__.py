@@ -1,5 +1,6 @@
 """Linear algebra, and what solvers share."""
 
+from thalweg.linalg.empirical_fisher import EmpiricalFisherInverse
 from thalweg.linalg.solution import Iterate, NotConverged, Solution, solve
 
-__all__ = ["Iterate", "NotConverged", "Solution", "solve"]
+__all__ = ["EmpiricalFisherInverse", "Iterate", "NotConverged", "Solution", "solve"]

@@ -3,5 +3,6 @@
 from thalweg.optim.adahessian import AdaHessian
 from thalweg.optim.diffgrad import DiffGrad
 from thalweg.optim.gradient_noise import GradientNoise
+from thalweg.optim.mfac import MFAC
 
-__all__ = ["AdaHessian", "DiffGrad", "GradientNoise"]
+__all__ = ["MFAC", "AdaHessian", "DiffGrad", "GradientNoise"]
