@@ -119,13 +119,12 @@ class MFAC(ElementwiseOptimizer):
     def prepare(self) -> bool:
         """Put the gradient into the window and multiply it by the inverse."""
         params = self._in_the_order_of_columns()
-        if all(p.grad is None for p in params):
-            return False
-        device = self.param_groups[0]["history_device"] or params[0].device
-        grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in params]
-        u = self._direction(torch.cat([g.flatten().to(device) for g in grads]))
-        parts = torch.split(u, [p.numel() for p in params])
-        self._directions = {p: x.view_as(p).to(p) for p, x in zip(params, parts, strict=True)}
+        if any(p.grad is not None for p in params):
+            device = self.param_groups[0]["history_device"] or params[0].device
+            grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in params]
+            u = self._direction(torch.cat([g.flatten().to(device) for g in grads]))
+            parts = torch.split(u, [p.numel() for p in params])
+            self._directions = {p: x.view_as(p).to(p) for p, x in zip(params, parts, strict=True)}
         return True
 
     def inputs(self, p: Tensor) -> list[Tensor]:

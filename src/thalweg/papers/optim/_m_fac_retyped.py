@@ -14,7 +14,8 @@ def recursion_retyped() -> None:
     generator = torch.Generator().manual_seed(0)
     m, d, damping = 6, 15, 1e-3
     rows = _randn(generator, m + 2, d)
-    inverse = EmpiricalFisherInverse(rows[:m], damping)
+    given = rows[:m].clone().requires_grad_()
+    inverse = EmpiricalFisherInverse(given, damping)
     for shift in range(3):
         grads = rows[shift : m + shift]
         dense = torch.linalg.inv(damping * torch.eye(d, dtype=torch.float64) + grads.T @ grads / m)
@@ -27,16 +28,20 @@ def recursion_retyped() -> None:
         for g in grads:
             v.append(product(g))
         x = _randn(generator, 2, d)
-        retyped = torch.stack([product(row) for row in x])
-        torch.testing.assert_close(inverse.matvec(x), retyped, rtol=1e-10, atol=1e-10)
+        retyped = torch.stack([product(row) for row in x])[:, None]
+        ours = inverse.matvec(x[:, None].requires_grad_())
+        torch.testing.assert_close(ours, retyped, rtol=1e-10, atol=1e-10)
         torch.testing.assert_close(inverse.matvec(x), x @ dense, rtol=1e-10, atol=1e-10)
         torch.testing.assert_close(inverse.diagonal(), dense.diag(), rtol=1e-10, atol=1e-10)
-        i, j = torch.tensor([3, 0, -1]), torch.tensor([3, 7, 2])
+        i, j = torch.tensor([3, 7, 0, -1, -1]), torch.tensor([3, 0, 7, 2, d - 1])
         torch.testing.assert_close(inverse.element(i, j), dense[i, j], rtol=1e-10, atol=1e-10)
         scipys = torch.from_numpy(inverse.to_scipy() @ x.T.numpy())
         torch.testing.assert_close(scipys, dense @ x.T, rtol=1e-10, atol=1e-10)
         if shift < 2:
             inverse.append(rows[m + shift])
+    assert torch.equal(given, rows[:m]), "what was given is changed"
+    assert torch.equal(inverse.grads, torch.cat([rows[m:], rows[2:m]]))
+    assert not ours.requires_grad
 
 
 def surgeon_retyped() -> None:
@@ -58,7 +63,7 @@ def surgeon_retyped() -> None:
 
 
 def steps_retyped() -> None:
-    """Invert the Fisher matrix of the last gradients at every step, of which one lacks a part."""
+    """Invert the Fisher matrix of the last gradients at every step; parts are missing at times."""
     generator = torch.Generator().manual_seed(2)
     lr, momentum, decay, damping, m = 0.3, 0.6, 0.1, 0.05, 3
     start = _randn(generator, 6)
@@ -79,7 +84,7 @@ def steps_retyped() -> None:
     shrink = torch.tensor([lr * decay] * 4 + [0.0] * 2, dtype=torch.float64)
     for t in range(8):
         g = _randn(generator, 6) + theta
-        moved = torch.tensor([True] * 4 + [t not in (0, 5)] * 2)
+        moved = torch.tensor([t != 0] * 4 + [t != 5] * 2)
         g = g.where(moved, 0)
         window = [*window, g][-m:]
         fisher = damping * torch.eye(6, dtype=torch.float64)
@@ -89,9 +94,11 @@ def steps_retyped() -> None:
         v = (momentum * v + (1 - momentum) * u).where(moved, v)
         theta = (theta - shrink * theta - rate * v).where(moved, theta)
 
-        ours[0].grad = g[:4].view(2, 2)
+        ours[0].grad = g[:4].view(2, 2) if moved[0] else None
         ours[1].grad = g[4:] if moved[4] else None
         optimizer.step()
+        optimizer.zero_grad()
+        optimizer.step()  # without a gradient, which is no row of the window
         flat = torch.cat([p.flatten() for p in ours])
         torch.testing.assert_close(flat, theta, rtol=1e-10, atol=1e-10)
 
