@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch.optim.optimizer import ParamsT
 
 from thalweg.linalg._gram import combine, factorised, replace_row
@@ -124,7 +125,8 @@ class MFAC(ElementwiseOptimizer):
             grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in params]
             u = self._direction(torch.cat([g.flatten().to(device) for g in grads]))
             parts = torch.split(u, [p.numel() for p in params])
-            self._directions = {p: x.view_as(p).to(p) for p, x in zip(params, parts, strict=True)}
+            pairs = zip(params, parts, strict=True)
+            self._directions = {p: x.view_as(p).to(p) for p, x in pairs if p.grad is not None}
         return True
 
     def inputs(self, p: Tensor) -> list[Tensor]:
@@ -150,13 +152,15 @@ class MFAC(ElementwiseOptimizer):
             m = group["n_grads"]
             grads = g.new_zeros(m, 0, dtype=group["history_dtype"])
             state["window"] = {"step": 0, "grads": grads, "gram": g.new_zeros(m, m).double()}
-        step, grads, gram = state["window"].values()
-        if new := len(g) - grads.shape[1]:
-            grads = torch.cat([grads, grads.new_zeros(len(grads), new)], 1)
-        grads, gram = grads.to(g.device), gram.to(g.device)
-        state["window"] = {"step": step + 1, "grads": grads, "gram": gram}
-        k, row = min(step + 1, len(grads)), step % len(grads)
+        window = state["window"]
+        if new := len(g) - window["grads"].shape[1]:
+            window["grads"] = F.pad(window["grads"], (0, new))
+        grads = window["grads"] = window["grads"].to(g.device)
+        gram = window["gram"] = window["gram"].to(g.device)
+        row = window["step"] % len(grads)
+        window["step"] += 1
+        k = min(window["step"], len(grads))
         replace_row(grads[:k], gram[:k, :k], row, g)
-        e = gram.new_zeros(k, 1).index_fill_(0, torch.tensor(row, device=g.device), 1)
+        e = (torch.arange(k, device=g.device) == row).to(gram)[:, None]
         factor = factorised(gram[:k, :k], group["damping"])
         return combine(grads[:k], k * torch.cholesky_solve(e, factor)[:, 0])
