@@ -1,13 +1,13 @@
 """What a step of M-FAC costs, next to other ways to the same direction, in one run.
 
-    python benchmarks/m_fac.py [--grads 512] [--rounds 5] [--threads 1] [--json]
+    python benchmarks/m_fac.py [--grads 512] [--rounds 5] [--json]
 
 On the CPU, for 270,000 parameters in single precision, as many as ResNet-20 has, and a full window.
 `dynamic` is the paper's recursion in place of the Cholesky factorisation, all else equal; its loops
 over rows are as in the authors' code where their CUDA kernel is not built. `Woodbury` multiplies
 the window with itself anew at every step, in single precision, as a formula out of a book would.
-Contenders take turns; a time is the median, a ratio that of the rounds, the error the relative one
-of the direction, next to the same in double precision.
+Contenders take turns on one thread; a time is the median of processor time, a ratio that of the
+rounds, the error that of the direction relative to the same in double precision.
 """
 
 import argparse
@@ -81,20 +81,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--grads", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    torch.set_num_threads(1)
 
     contenders, exact = steps(options.grads)
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     errors = {}
     for turn in range(options.rounds + 1):
         for name, step in contenders.items():
-            start = time.perf_counter()
+            start = time.process_time()
             u = step()
             if turn:
-                seconds[name].append(time.perf_counter() - start)
+                seconds[name].append(time.process_time() - start)
             errors[name] = float((u - exact).norm() / exact.norm())
     rows = [
         {
