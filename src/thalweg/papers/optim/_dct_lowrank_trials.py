@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from statistics import median
 
 import torch
@@ -15,8 +16,22 @@ from thalweg.papers.baselines.low_rank import SVDAdamW
 from thalweg.problems import code_lm, digits_mlp
 from thalweg.training.problem import TrainingProblem
 
-PROBLEMS = {"code-lm": code_lm.problem, "digits-mlp": digits_mlp.problem}
 GALORE_GAP = 200  # steps from one decomposition to the next
+
+
+def small_code_lm() -> TrainingProblem:
+    """Predict the next byte of source code by one layer of 64 numbers a position."""
+    return replace(
+        code_lm.problem(),
+        name="code-lm-small",
+        model=partial(code_lm.ByteTransformer, width=64, depth=1),
+        evaluations=2,
+        target=None,
+        description="small byte-level transformer on the sources of Python's standard library",
+    )
+
+
+PROBLEMS = {"code-lm-small": small_code_lm, "digits-mlp": digits_mlp.problem}
 
 
 def shares_kept(seed: int, size: Size) -> Mapping[str, float]:

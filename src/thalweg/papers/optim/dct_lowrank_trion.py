@@ -27,6 +27,7 @@ from thalweg.papers.optim._dct_lowrank_trials import (
     is_cheaper,
     keeps_more_than_random_columns,
     shares_kept,
+    small_code_lm,
 )
 from thalweg.training.methods import optimizer_method
 
@@ -156,7 +157,7 @@ _SPACE = {
 }
 _WHOLE = "shards_equal_the_whole_or_are_refused:refused"
 _EXCEPTIONS = {_WHOLE: "a projection takes whole matrices, which fully_shard divides"}
-_SMOKE, _FULL = Effort(seeds=2, trials=1, steps=5), Effort(seeds=10, trials=4, steps=200)
+_SMOKE, _FULL = Effort(seeds=2, steps=2), Effort(seeds=10, trials=4, steps=200)
 
 PAPER = Paper(
     id="dct-lowrank-trion",
@@ -237,23 +238,23 @@ PAPER = Paper(
             "matches-svd",
             statement="AdamW in the span of chosen DCT columns ends as well as in that of the "
             "leading singular vectors, GaLore's, of the same rank.",
-            problems=("digits-mlp", "code-lm"),
+            problems=("digits-mlp", small_code_lm),
             methods=("svd-adamw", "dct-adamw"),
             smoke=_SMOKE,
             full=_FULL,
             expect=matches,
-            scaled="Rank 16 of widths of 64 and 80 in place of Llama, both tuned alike; the SVD "
+            scaled="Rank 16 of widths of 64 in place of Llama, both tuned alike; the SVD "
             "every 200 steps, the columns at each, as either is meant.",
         ),
         RaceClaim(
             "trion-matches-dion",
             statement="Trion ends as well as Dion of the same rank.",
-            problems=("digits-mlp", "code-lm"),
+            problems=("digits-mlp", small_code_lm),
             methods=("dion", "trion"),
             smoke=_SMOKE,
             full=_FULL,
             expect=matches,
-            scaled="Rank 16 of widths of 64 and 80 in place of Llama, both tuned alike.",
+            scaled="Rank 16 of widths of 64 in place of Llama, both tuned alike.",
         ),
         MeasurementClaim(
             "keeps-more-than-random",
