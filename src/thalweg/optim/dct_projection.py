@@ -53,13 +53,13 @@ def dct_column_projection(matrix: Tensor, rank: int, *, norm: float = 1.0) -> tu
             f"a projection takes real matrices of shape (..., m, n), not {matrix.dtype} of shape "
             f"{tuple(matrix.shape)}; give a single row as row[None]."
         )
-    if not (1 <= rank <= matrix.shape[-1]):
+    if not 1 <= rank <= matrix.shape[-1]:
         raise ValueError(f"rank must be 1 to {matrix.shape[-1]}, the columns, not {rank!r}.")
-    if not norm >= 1:
-        raise ValueError(f"norm must be a number >= 1, not {norm!r}.")
+    if not 1 <= norm < math.inf:
+        raise ValueError(f"norm must be a finite number >= 1, not {norm!r}.")
     exact = matrix.float() if matrix.dtype.itemsize < 4 else matrix  # fft knows no half precision
     similarity = _cosine_transform(exact)
-    scores = torch.linalg.vector_norm(similarity, ord=norm, dim=-2)
+    scores = similarity.abs().pow_(norm).sum(dim=-2)  # a root would not change their order
     indices = scores.topk(rank, sorted=False).indices.sort().values
     chosen = torch.take_along_dim(similarity, indices[..., None, :], dim=-1)
     return indices, chosen.to(matrix.dtype)
