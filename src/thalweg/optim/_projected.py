@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.optimizer import ParamsT
 
 from thalweg.optim._base import ElementwiseOptimizer, check
 
@@ -21,6 +22,9 @@ class ProjectedOptimizer(ElementwiseOptimizer):
 
     state_names = ("exp_avg", "exp_avg_sq")
     constants = ()
+
+    def __init__(self, params: ParamsT, arguments: dict[str, Any]) -> None:
+        super().__init__(params, {**arguments, "compile": False})
 
     def validate(self, group: dict[str, Any]) -> None:
         """Raise a ValueError with a sentence for a hyperparameter outside its range."""

@@ -84,8 +84,8 @@ def dct_columns(indices: Tensor, n: int, *, dtype: torch.dtype = torch.float32) 
     Example:
         >>> import torch
         >>> from thalweg.optim import dct_columns
-        >>> dct_columns(torch.tensor([0, 2]), 2 * 2).tolist()
-        [[0.5, 0.5], [0.5, -0.5], [0.5, -0.5], [0.5, 0.5]]
+        >>> (2 * dct_columns(torch.tensor([0, 2]), 4)).round().tolist()
+        [[1.0, 1.0], [1.0, -1.0], [1.0, -1.0], [1.0, 1.0]]
 
     Paper: FFT-based Dynamic Subspace Selection for Low-Rank Adaptive Optimization of Large
         Language Models, 2025, arXiv 2505.17967. Differs: nothing.

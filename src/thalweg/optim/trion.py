@@ -80,7 +80,7 @@ class Trion(ProjectedOptimizer):
         max_size: int = 32_000,
         maximize: bool = False,
     ) -> None:
-        super().__init__(params, {**locals(), "compile": False})
+        super().__init__(params, locals())
 
     def validate(self, group: dict[str, Any]) -> None:
         """Raise a ValueError with a sentence for a hyperparameter outside its range."""
