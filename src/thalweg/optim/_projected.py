@@ -92,7 +92,7 @@ class ProjectedOptimizer(ElementwiseOptimizer):
         alike: dict[tuple[Any, ...], list[Tensor]] = {}
         others = []
         for p in params:
-            if p.ndim != 2 or p.numel() == 0 or max(p.shape) > group["max_size"]:
+            if p.ndim != 2 or p.numel() == 0 or max(p.shape) >= group["max_size"]:
                 others.append(p)
                 continue
             state = self.state[p]

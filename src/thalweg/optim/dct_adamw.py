@@ -25,13 +25,13 @@ class DCTAdamW(ProjectedOptimizer):
         W = (1 - lr weight_decay) W - lr exp_avg' / (sqrt(exp_avg_sq') + eps) P^T
 
     where ' corrects the bias. Biases, convolution kernels and whatever else is no matrix, and
-    matrices longer than `max_size`, get AdamW itself.
+    matrices with a side of `max_size` or more, get AdamW itself.
 
     Use it where the state of AdamW does not fit and GaLore's singular vectors take too long. Avoid
-    it where memory is no matter: it reaches what AdamW does at best. Cost: state of
-    2 m r + (m n with error feedback) numbers and 4 r bytes for a matrix of m >= n, r = min(rank,
-    n), where AdamW keeps 2 m n and GaLore 2 m r + n r; each step a transform, O(m n log n), and
-    one product, O(m n r), two with error feedback.
+    it where AdamW's state fits, to which this is an approximation. Cost: for a matrix of m >= n
+    state of 2 m r numbers and 4 r bytes, r = min(rank, n), and m n numbers more with error
+    feedback, where AdamW keeps 2 m n and GaLore 2 m r + n r; each step a transform, O(m n log n),
+    and one product, O(m n r), two with error feedback.
 
     Args:
         params: Parameters, named parameters or groups of them.
@@ -47,7 +47,7 @@ class DCTAdamW(ProjectedOptimizer):
             small rank, and takes half the state of AdamW; read when a matrix is first updated.
         rotate: Carry moments over to the same columns of the next choice. Without, they stay
             where they are, whatever column is there now.
-        max_size: Longest side of a matrix that is projected, >= 1; vocabularies are longer.
+        max_size: A matrix with a side as long as this, >= 1, is not projected: a vocabulary's.
         maximize: Ascend instead of descend.
 
     Raises:

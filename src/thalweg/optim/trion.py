@@ -23,8 +23,8 @@ class Trion(ProjectedOptimizer):
         O = b (b^T b)^(-1/2), about                      by Newton and Schulz, five iterations
         W = (1 - lr weight_decay) W - lr scale O P^T
 
-    Biases, convolution kernels and whatever else is no matrix, and matrices longer than
-    `max_size`, get AdamW at the same `lr`.
+    Biases, convolution kernels and whatever else is no matrix, and matrices with a side of
+    `max_size` or more, get AdamW at the same `lr`.
 
     Use it in place of Muon for wide layers, where orthogonalising `rank` columns costs less than
     all, or of Dion, to spare its QR decomposition and its basis. Avoid it to save memory next to
@@ -44,7 +44,7 @@ class Trion(ProjectedOptimizer):
             a learning rate of AdamW's serves all parameters.
         betas: AdamW's, each in [0, 1).
         eps: AdamW's, >= 0.
-        max_size: Longest side of a matrix that is projected, >= 1.
+        max_size: A matrix with a side as long as this, >= 1, gets AdamW: a vocabulary's.
         maximize: Ascend instead of descend.
 
     Raises:

@@ -113,14 +113,14 @@ def at_full_rank_it_is_adam_of_the_transformed() -> None:
         plain = {"lr": 0.1, "weight_decay": 0.1, "eps": 1e-3}
         adam, _ = followed(torch.optim.AdamW, grads, betas=betas, **plain)
         for some in (grads, [g.flatten() for g in grads]):
-            ours, _ = followed(kind, some, rank=4, max_size=5, **plain)
+            ours, _ = followed(kind, some, rank=4, max_size=6, **plain)
             torch.testing.assert_close(ours, adam.view_as(ours), rtol=0, atol=1e-12)
     start = torch.nn.Parameter(torch.ones_like(grads[0]) @ Q)
     rotated = torch.optim.AdamW([start], lr=0.1, weight_decay=0.1)
     for g in grads:
         start.grad = g @ Q
         rotated.step()
-    ours, _ = followed(DCTAdamW, grads, lr=0.1, weight_decay=0.1, rank=4, max_size=6)
+    ours, _ = followed(DCTAdamW, grads, lr=0.1, weight_decay=0.1, rank=4, max_size=7)
     torch.testing.assert_close(ours @ Q, start.detach(), rtol=0, atol=1e-12)
 
 
