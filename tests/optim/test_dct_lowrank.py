@@ -25,7 +25,7 @@ def run(optimizer, params, steps, start=0):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_stacked_matrices_go_where_each_goes_alone(kind, monkeypatch):
-    shapes = [(6, 4)] * 5 + [(4, 6)] * 3 + [(1, 1), (1, 9)]
+    shapes = [(6, 4)] * 5 + [(4, 6)] * 3 + [(1, 1), (1, 9), (0, 3)]
     together = run(kind(params := layers(shapes), rank=2), params, 4)
     monkeypatch.setattr(_projected, "_STACK", 1)
     alone = run(kind(params := layers(shapes), rank=2), params, 4)

@@ -25,7 +25,7 @@ def small_code_lm() -> TrainingProblem:
         code_lm.problem(),
         name="code-lm-small",
         model=partial(code_lm.ByteTransformer, width=64, depth=1),
-        evaluations=2,
+        evaluations=1,
         target=None,
         description="small byte-level transformer on the sources of Python's standard library",
     )
