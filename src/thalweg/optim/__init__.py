@@ -1,8 +1,21 @@
 """Optimizers: each a plain `torch.optim.Optimizer`, usable in any training loop."""
 
 from thalweg.optim.adahessian import AdaHessian
+from thalweg.optim.dct_adamw import DCTAdamW
+from thalweg.optim.dct_projection import dct_column_projection, dct_columns
 from thalweg.optim.diffgrad import DiffGrad
 from thalweg.optim.gradient_noise import GradientNoise
 from thalweg.optim.mfac import MFAC
 
 __all__ = ["MFAC", "AdaHessian", "DiffGrad", "GradientNoise"]
+from thalweg.optim.trion import Trion
+
+__all__ = [
+    "AdaHessian",
+    "DCTAdamW",
+    "DiffGrad",
+    "GradientNoise",
+    "Trion",
+    "dct_column_projection",
+    "dct_columns",
+]
