@@ -57,7 +57,7 @@ def test_every_keyword_is_a_knob_or_excepted(paper):
     own_laws = {  # keywords with laws of their own
         "optimizer": {"maximize", "compile"},
         "wrapper": {"maximize", "compile"},
-        "schedule": {"last_epoch"},
+        "schedule": {"last_epoch", "total_steps"},
         "loss": {"weight", "ignore_index", "reduction"},
         "module": {"device", "dtype"},
         "solver": {"throw"},

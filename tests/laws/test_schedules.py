@@ -14,6 +14,7 @@ from tests.laws.cases import Laws
 laws = Laws("schedule", minimum=100)
 
 STEPS = 12
+TOTAL = "total_steps"  # what every schedule calls the number of steps
 
 
 def optimizer(*rates):
@@ -24,12 +25,14 @@ def optimizer(*rates):
 
 def make(example, made, steps=STEPS, **changes):
     """Build the schedule of an example."""
-    return example.object(made, steps, **{**example.arguments, **changes})
+    return example.object(made, **{TOTAL: steps, **example.arguments, **changes})
 
 
 def keywords(example):
-    """Return the keywords of the signature, after the optimizer and the number of steps."""
-    return list(inspect.signature(example.object).parameters)[2:]
+    """Return the keywords of the signature, beside the optimizer and the number of steps."""
+    return [
+        name for name in list(inspect.signature(example.object).parameters)[1:] if name != TOTAL
+    ]
 
 
 def advance(schedule, steps):
@@ -241,14 +244,13 @@ def the_rate_may_be_a_tensor(example, check):
 
 @laws
 def arguments_out_of_range_are_refused(example, check):
-    total = list(inspect.signature(example.object).parameters)[1]
     for steps in (0, -1):
-        with check.part(f"arguments_out_of_range_are_refused:{total}"):
+        with check.part(f"arguments_out_of_range_are_refused:{TOTAL}"):
             check.refuses(
                 ValueError,
                 lambda steps=steps: make(example, optimizer(0.5), steps),
-                f"{total} = {steps}",
-                names=total,
+                f"{TOTAL} = {steps}",
+                names=TOTAL,
             )
     for knob, pair in example.knobs.items():
         if isinstance(pair[0], float):
