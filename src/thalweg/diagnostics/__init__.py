@@ -1,5 +1,19 @@
 """Instruments: what a model, its data or its training suffer from."""
 
+from thalweg.diagnostics.extremal_eigenvalues import (
+    ExtremalEigenvalues,
+    extremal_eigenvalues,
+    predict_batch_eigenvalue,
+)
 from thalweg.diagnostics.hessian_spectrum import HessianSpectrum, hessian_spectrum
+from thalweg.diagnostics.max_learning_rate import MaxLearningRate, max_learning_rate
 
-__all__ = ["HessianSpectrum", "hessian_spectrum"]
+__all__ = [
+    "ExtremalEigenvalues",
+    "HessianSpectrum",
+    "MaxLearningRate",
+    "extremal_eigenvalues",
+    "hessian_spectrum",
+    "max_learning_rate",
+    "predict_batch_eigenvalue",
+]

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
 
 from thalweg.data._measure import (
     Batch,
@@ -14,9 +15,12 @@ from thalweg.data._measure import (
     check_data,
     close,
     n_samples,
+    on_tensors,
     read,
     refuse_noise,
 )
+
+_HELD = 2**24  # numbers that the products of single samples take up at a time, at most
 
 
 class MeanHessian:
@@ -56,6 +60,43 @@ class MeanHessian:
             share = n_samples(batch) / self.n_samples
             total.add_(self._product(self._graph(batch), vectors), alpha=share)
         return total
+
+    def refuse_sums(self) -> None:
+        """Raise a ValueError where the loss of a batch is not the mean of its samples' losses."""
+        if not averages(self.model, self.loss, next(self._batches())):
+            raise ValueError(
+                "the loss of a batch is not the mean of its samples' losses, so that samples "
+                "cannot be told apart; give a loss with reduction='mean' and no weights"
+            )
+
+    def sample_variance(self, vector: Tensor) -> float:
+        """Return the mean of |H_i v - H v|^2 over the samples' Hessians H_i."""
+        sizes = [p.numel() for p in self.parameters]
+        names = [name for name, p in self.model.named_parameters() if p.requires_grad]
+
+        def named(flat: Tensor) -> dict[str, Tensor]:
+            pieces = zip(names, torch.split(flat, sizes), self.parameters, strict=True)
+            return {name: piece.view_as(p).to(p.dtype) for name, piece, p in pieces}
+
+        def value(parameters: dict[str, Tensor], sample: Batch) -> Tensor:
+            inputs, target = on_tensors(lambda tensor: tensor[None], sample)
+            keywords = inputs if isinstance(inputs, dict) else {}
+            arguments = inputs if isinstance(inputs, tuple) else () if keywords else (inputs,)
+            return self.loss(functional_call(self.model, parameters, arguments, keywords), target)
+
+        def distance(sample: Batch) -> Tensor:
+            def slope(parameters: dict[str, Tensor]) -> Tensor:
+                parts = grad(value)(parameters, sample)
+                return torch.stack([(parts[n] * along[n]).sum() for n in names]).sum()
+
+            parts = grad(slope)(fixed)
+            return torch.stack([(parts[n] - mean[n]).square().sum() for n in names]).sum()
+
+        along, mean = named(vector), named(self(vector[None])[0])
+        fixed = {name: p.detach() for name, p in self.model.named_parameters() if p.requires_grad}
+        chunk = max(1, _HELD // self.n)
+        each = vmap(distance, randomness="different", chunk_size=chunk)
+        return sum(float(each(batch).double().sum()) for batch in self._batches()) / self.n_samples
 
     def _batches(self) -> Iterator[Batch]:
         return read(self.data, self.batch_size, self.device)
@@ -113,12 +154,8 @@ class MeanHessian:
                 f"then {n_again} with {float(mean_again):.6g}; switch off random augmentation "
                 "and drop_last"
             )
-        if count > 1 and not averages(self.model, self.loss, first):
-            raise ValueError(
-                "the loss of a batch is not the mean of its samples' losses, so batches cannot be "
-                "put together; give a loss with reduction='mean' and no weights, or all data as "
-                "one batch"
-            )
+        if count > 1:
+            self.refuse_sums()
         return n, count
 
     def _pass(self) -> tuple[int, int, Tensor]:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 def lanczos(
     product: Callable[[Tensor], Tensor], start: Tensor, steps: int, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """Reduce a symmetric matrix to tridiagonal form, once for each start.
 
     Args:
@@ -20,6 +20,7 @@ def lanczos(
     Returns:
         The diagonals, (chains, steps), and the numbers beside them, of the same shape: the last
         of them couples the chain to the vector that would come next. Both float64 on the CPU.
+        Then the vectors of the chains, (chains, steps, n).
     """
     chains, n = start.shape
     basis = start.new_empty(chains, steps, n)
@@ -44,7 +45,7 @@ def lanczos(
             fresh = _orthogonal(_orthogonal(fresh, known)[0], known)[0]
             image = torch.where(ended[:, None], fresh, image)
         vector = image / image.norm(dim=1, keepdim=True)
-    return diagonal.double().cpu(), beside.double().cpu()
+    return diagonal.double().cpu(), beside.double().cpu(), basis
 
 
 def _orthogonal(vectors: Tensor, bases: Tensor) -> tuple[Tensor, Tensor]:

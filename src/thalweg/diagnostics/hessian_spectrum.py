@@ -212,7 +212,7 @@ def hessian_spectrum(
                 for _ in range(min(block, probes - first))
             ]
             start = torch.stack(drawn).to(hessian.device, hessian.dtype)
-            chains.append(lanczos(product, start, steps, generator))
+            chains.append(lanczos(product, start, steps, generator)[:2])
     diagonal, beside = (torch.cat(parts) for parts in zip(*chains, strict=True))
     off = torch.diag_embed(beside[:, :-1], 1)
     values, vectors = torch.linalg.eigh(torch.diag_embed(diagonal) + off + off.mT)
