@@ -56,13 +56,6 @@ def test_a_model_of_several_arguments_or_of_named_ones_is_measured():
     assert noises[0] > 0
 
 
-def test_without_curvature_every_rate_is_stable():
-    data = torch.ones(4, 3), torch.ones(4)
-    found = max_learning_rate(nn.Linear(3, 1), data, lambda z, y: z.mean())
-    assert found.at(1) == math.inf
-    assert found.knee == 0
-
-
 def test_bad_arguments_are_refused_with_a_sentence(net, data):
     for given, sentence in (({"k": 0}, "k is 0"), ({"steps": 0}, "steps is 0")):
         with pytest.raises(ValueError, match=sentence):

@@ -210,12 +210,11 @@ def extremal_eigenvalues(
         generator = torch.Generator().manual_seed(seed)
         start = torch.randn(1, hessian.n, generator=generator).to(hessian.device, hessian.dtype)
         diagonal, beside, basis = lanczos(hessian, start, min(steps, hessian.n), generator)
-        off = torch.diag_embed(beside[0, :-1], 1)
-        values, pairs = torch.linalg.eigh(torch.diag(diagonal[0]) + off + off.T)
-        low, high = (pairs[:, [0, -1]].T.to(basis) @ basis[0]).unbind()
-        noise = [hessian.sample_variance(vector) for vector in (low, high)]
+        lower = torch.diag(diagonal[0]) + torch.diag(beside[0, :-1], -1)
+        values, pairs = torch.linalg.eigh(lower)  # which reads no more of a symmetric matrix
+        ends = pairs[:, [0, -1]].T.to(basis) @ basis[0]
+        noise = [hessian.sample_variance(vector) for vector in ends]
     residuals = (beside[0, -1] * pairs[-1]).abs()
-    k = min(k, len(values))
     return ExtremalEigenvalues(
         largest=values.flip(0)[:k],
         largest_residuals=residuals.flip(0)[:k],

@@ -131,6 +131,24 @@ def formulas_retyped() -> None:
         assert (told["knee"], told["optimizer"]) == (ours_too.knee, optimizer)
 
 
+def rates_of_other_curvatures() -> None:
+    """Numbers of samples on both sides of a power of 2; a loss curved downwards, and a plane."""
+    net, (inputs, target), loss = _small()
+    for n, sizes in ((8, [1, 2, 4, 8]), (9, [1, 2, 4, 8, 9])):
+        found = max_learning_rate(net, (inputs[:n], target[:n]), loss, steps=2)
+        assert found.batch_sizes.tolist() == sizes
+    data = (torch.tensor([[1.0], [2.0], [3.0]]), torch.zeros(3, 1))
+    line = nn.Linear(1, 1, bias=False)
+    down = max_learning_rate(line, data, lambda z, y: -z.square().mean())
+    curvatures = [-2.0, -8.0, -18.0]
+    noise = sum((c - sum(curvatures) / 3) ** 2 for c in curvatures) / 3
+    assert down.knee == 3
+    assert math.isclose(down.at(1), 1 / math.sqrt(noise * (1 - 1 / 3)), rel_tol=1e-5)
+    assert down.at(3) == math.inf
+    plane = max_learning_rate(line, data, lambda z, y: z.mean())
+    assert (plane.knee, plane.at(1)) == (0, math.inf)
+
+
 def recipe_retyped() -> None:
     """Plain SGD at half of 2 over the largest curvature of the batches it measures."""
     generator = torch.Generator().manual_seed(0)
@@ -210,6 +228,7 @@ PAPER = Paper(
         dense_hessians,
         ritz_pairs_of_the_krylov_space,
         formulas_retyped,
+        rates_of_other_curvatures,
         recipe_retyped,
     ),
     claims=(
