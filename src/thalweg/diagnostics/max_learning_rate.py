@@ -149,8 +149,8 @@ def max_learning_rate(
         >>> model = torch.nn.Linear(3, 1, bias=False)
         >>> x = torch.diag(torch.tensor([1.0, 2.0, 3.0]))
         >>> found = max_learning_rate(model, (x, x.sum(1, True)), torch.nn.MSELoss())
-        >>> found.rates  # the last: 2 over the eigenvalue 6
-        tensor([0.1111, 0.2222, 0.3333], dtype=torch.float64)
+        >>> found.rates  # for 1, 2 and 3 samples; the last is 2 over the eigenvalue 6
+        tensor([0.1443, 0.2500, 0.3333], dtype=torch.float64)
 
     Paper: Learning Rates as a Function of Batch Size: A Random Matrix Theory Approach to Neural
         Network Training, 2020, arXiv 2006.09092. Differs: as :func:`extremal_eigenvalues`. The
