@@ -4,6 +4,7 @@ from thalweg.optim.adahessian import AdaHessian
 from thalweg.optim.dct_adamw import DCTAdamW
 from thalweg.optim.dct_projection import dct_column_projection, dct_columns
 from thalweg.optim.diffgrad import DiffGrad
+from thalweg.optim.eggroll import EGGROLL
 from thalweg.optim.gradient_noise import GradientNoise
 from thalweg.optim.mfac import MFAC
 
@@ -19,3 +20,4 @@ __all__ = [
     "dct_column_projection",
     "dct_columns",
 ]
+__all__ = ["EGGROLL", "AdaHessian", "DiffGrad", "GradientNoise"]
