@@ -221,9 +221,14 @@ def groups_have_their_own_rate(example, check):
 def a_step_leaves_torch_as_it_was(example, check):
     params = parameters(example)
     optimizer = make(example, params)
-    with check.drawing_nothing():
-        run(example, optimizer, params, 3)
-    check(torch.is_grad_enabled(), "it leaves gradients disabled")
+    for t in range(7):
+        with check.drawing_nothing():
+            run(example, optimizer, params, 1, start=t)
+        check(torch.is_grad_enabled(), "it leaves gradients disabled")
+        for p in params:
+            check(p.is_leaf and p.requires_grad, f"after step {t} a parameter is no leaf")
+            graph = p.grad is not None and p.grad.requires_grad
+            check(not graph, f"step {t} leaves a graph on p.grad")
 
 
 @laws.where(_has_torchs_step)
@@ -591,7 +596,7 @@ def gradients_may_be_zeroed_either_way(example, check):
         for p in params:
             if to_none:
                 check(p.grad is None, "a gradient is not None")
-            else:
+            elif example.step is None or p.grad is not None:
                 check(not p.grad.requires_grad, "a zeroed gradient has a graph")
                 check.equal(p.grad, torch.zeros_like(p), "a gradient is not zero")
         ends.append(run(example, optimizer, params, 2, start=2))

@@ -21,3 +21,6 @@ __all__ = [
     "dct_columns",
 ]
 __all__ = ["EGGROLL", "AdaHessian", "DiffGrad", "GradientNoise"]
+from thalweg.optim.sso import SSO
+
+__all__ = ["EGGROLL", "SSO", "AdaHessian", "DiffGrad", "GradientNoise"]
