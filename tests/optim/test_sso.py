@@ -9,26 +9,6 @@ from thalweg.optim import SSO
 from thalweg.problems import digits_mlp
 
 
-def test_the_loss_is_asked_for_once_and_dropout_is_frozen():
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 1))
-    x, seen = torch.randn(6, 4), []
-    model[1].register_forward_hook(lambda *args: seen.append(args[2] == 0))
-    asked = []
-
-    def loss(z):
-        asked.append(z)
-        return (z - 1).square().mean() / 2
-
-    optimizer = SSO(model.parameters(), lr=1.0, inner_steps=4)
-    optimizer.step(lambda: model(x), loss)
-    assert len(asked) == 1
-    assert len(seen) > 4
-    assert all(torch.equal(mask, seen[0]) for mask in seen)
-    optimizer.step(lambda: model(x), loss)
-    assert not torch.equal(seen[-1], seen[0]), "the next step draws anew"
-
-
 def test_a_race_counts_expensive_and_cheap_evaluations():
     recipe = catalogue().recipe("sso(inner_steps=3)")
     points = list(digits_mlp.problem().run(recipe, 0, steps=4, device="cpu", final=False))

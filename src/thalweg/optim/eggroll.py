@@ -24,8 +24,8 @@ class EGGROLL(Wrapper):
 
         E_j = A_j B_j^T / sqrt(rank)              of a matrix; else full:  A, B, E ~ N(0, 1)
         R_i = fitness at W + s_i sigma E_(i // 2),   s = +1, -1, +1, ...   for all members at once
-        f_i = (R_i - mean R) / sqrt(var R + 1e-5)
-        g   = -(sigma / sqrt(population)) sum_i s_i f_i E_(i // 2)
+        f_j = (R_2j - R_(2j+1)) / sqrt(var R + 1e-5)
+        g   = -(sigma / sqrt(population)) sum_j f_j E_j
         W   = update of the inner optimizer with g
 
     All members share the product with W: in `nn.Linear`, x (W + s sigma E)^T is the one product
@@ -46,8 +46,6 @@ class EGGROLL(Wrapper):
         population: Members, an even number >= 2.
         sigma: Standard deviation of a perturbation, >= 0; in units of one for integers.
         rank: Of a matrix's perturbation, >= 1; None for full ones, as elsewhere.
-        group_size: Fitness is compared among so many successive members, which met the same task;
-            0 for all. Divides `population`.
         seed: Of the draws. None takes that of torch's global generator; the first process's where
             `torch.distributed` is initialised.
 
@@ -69,7 +67,9 @@ class EGGROLL(Wrapper):
 
     Paper: Evolution Strategies at the Hyperscale, 2025, arXiv 2511.16652. Differs: noise is drawn
         once a step and held, not drawn again for the update; it has real entries for integer
-        weights too, whose update is that of the authors' integer model. Several processes share
+        weights too, whose update is that of the authors' integer model. The mean that the paper
+        takes from the fitness of all, or of a group, is left out: it cancels in each pair, though
+        the spread stays that of all members. Several processes share
         one population, each with data of its own, and average its fitness.
     """
 
@@ -82,11 +82,10 @@ class EGGROLL(Wrapper):
         population: int = 64,
         sigma: float = 0.1,
         rank: int | None = 1,
-        group_size: int = 0,
         seed: int | None = None,
     ) -> None:
-        own = {"population": population, "sigma": sigma, "rank": rank, "group_size": group_size}
-        super().__init__(optimizer, {**own, "seed": agreed_seed(seed), "step": 0})
+        own = {"population": population, "sigma": sigma, "rank": rank, "seed": agreed_seed(seed)}
+        super().__init__(optimizer, {**own, "step": 0})
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take over the inner optimizer; a generation under way is asked for anew."""
@@ -100,8 +99,6 @@ class EGGROLL(Wrapper):
         check("population", size, "an even number >= 2", lambda n: n >= 2 and n % 2 == 0)
         check("sigma", own["sigma"], "a finite number >= 0", lambda x: 0 <= x < math.inf)
         check("rank", own["rank"], "a whole number >= 1, or None", _is_rank)
-        divides = f"0 or a whole number that divides the population of {size}"
-        check("group_size", group["eggroll_group_size"], divides, lambda n: n == 0 or size % n == 0)
         check("seed", own["seed"], "a whole number or None", lambda n: isinstance(n, int))
 
     def ask(self) -> Population:
@@ -131,12 +128,13 @@ class EGGROLL(Wrapper):
         scores = fitness.detach().to(torch.promote_types(fitness.dtype, torch.float32))
         if is_distributed():
             average_over_processes([scores := scores.clone()])
-        shaped = shape_fitness(scores, self.param_groups[0]["eggroll_group_size"])
+        spread = (scores.var(correction=0) + 1e-5).sqrt()
+        gains = (scores[0::2] - scores[1::2]) / spread
         for group in self.param_groups:
             for p in group["params"]:
                 p.grad = None
                 if p in members.noise:
-                    ascent = members.ascent(p, shaped)
+                    ascent = members.ascent(p, gains)
                     if p.is_floating_point():
                         p.grad = (-group["eggroll_sigma"] * ascent).to(p.dtype)
                     else:
@@ -216,16 +214,15 @@ class Population:
         over = (0, 0, 0 if own else None)
         return torch.func.vmap(member, in_dims=over, randomness="different")(thin, full, args)
 
-    def ascent(self, p: Tensor, shaped: Tensor) -> Tensor:
-        """Return sqrt(size) times the mean of the members' perturbations by shaped fitness."""
-        pairs = (shaped[0::2] - shaped[1::2]) / math.sqrt(self.size)
+    def ascent(self, p: Tensor, gains: Tensor) -> Tensor:
+        """Return the sum over pairs of what each gained by its noise, over sqrt(size)."""
         noise = self._drawn(p)
-        pairs = pairs.to(noise[0])
+        weights = gains.to(noise[0]) / math.sqrt(self.size)
         if len(noise) == 2:
             a, b = noise
-            weighted = a * (pairs / math.sqrt(a.shape[-1])).view(-1, 1, 1)
+            weighted = a * (weights / math.sqrt(a.shape[-1])).view(-1, 1, 1)
             return weighted.permute(1, 0, 2).flatten(1) @ b.permute(0, 2, 1).flatten(0, 1)
-        return (pairs @ noise[0].view(len(pairs), p.numel())).view(p.shape)
+        return (weights @ noise[0].view(len(weights), p.numel())).view(p.shape)
 
     def _drawn(self, p: Tensor) -> tuple[Tensor, ...]:
         """Return the noise of each pair of members: A and B of a matrix, else E."""
@@ -254,13 +251,6 @@ class Population:
         else:
             noise = _antithetic(self._places[p][1]["eggroll_sigma"] * self._drawn(p)[0])
         return _rounded(p + noise, p.dtype)
-
-
-def shape_fitness(fitness: Tensor, group_size: int = 0) -> Tensor:
-    """Return fitness less the mean of its group, in standard deviations of the whole."""
-    groups = fitness.view(-1, group_size or len(fitness))
-    centred = (groups - groups.mean(1, keepdim=True)).view(-1)
-    return centred / (fitness.var(correction=0) + 1e-5).sqrt()
 
 
 def _is_rank(value: Any) -> bool:

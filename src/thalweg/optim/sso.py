@@ -83,7 +83,6 @@ class SSO(Optimizer):
     ) -> None:
         others = ("self", "params", "__class__")
         defaults = {name: value for name, value in locals().items() if name not in others}
-        _validate(defaults)
         super().__init__(params, defaults)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
