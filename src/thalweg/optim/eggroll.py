@@ -98,7 +98,9 @@ class EGGROLL(Wrapper):
         size = own["population"]
         check("population", size, "an even number >= 2", lambda n: n >= 2 and n % 2 == 0)
         check("sigma", own["sigma"], "a finite number >= 0", lambda x: 0 <= x < math.inf)
-        check("rank", own["rank"], "a whole number >= 1, or None", _is_rank)
+        if own["rank"] is not None:
+            ranks = "a whole number >= 1, or None"
+            check("rank", own["rank"], ranks, lambda n: n >= 1 and n % 1 == 0)
         check("seed", own["seed"], "a whole number or None", lambda n: isinstance(n, int))
 
     def ask(self) -> Population:
@@ -251,10 +253,6 @@ class Population:
         else:
             noise = _antithetic(self._places[p][1]["eggroll_sigma"] * self._drawn(p)[0])
         return _rounded(p + noise, p.dtype)
-
-
-def _is_rank(value: Any) -> bool:
-    return value is None or (value >= 1 and value % 1 == 0)
 
 
 def _evolves(p: Tensor) -> bool:
