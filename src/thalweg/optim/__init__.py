@@ -7,11 +7,13 @@ from thalweg.optim.diffgrad import DiffGrad
 from thalweg.optim.eggroll import EGGROLL
 from thalweg.optim.gradient_noise import GradientNoise
 from thalweg.optim.mfac import MFAC
-
-__all__ = ["MFAC", "AdaHessian", "DiffGrad", "GradientNoise"]
+from thalweg.optim.sso import SSO
 from thalweg.optim.trion import Trion
 
 __all__ = [
+    "EGGROLL",
+    "MFAC",
+    "SSO",
     "AdaHessian",
     "DCTAdamW",
     "DiffGrad",
@@ -20,7 +22,3 @@ __all__ = [
     "dct_column_projection",
     "dct_columns",
 ]
-__all__ = ["EGGROLL", "AdaHessian", "DiffGrad", "GradientNoise"]
-from thalweg.optim.sso import SSO
-
-__all__ = ["EGGROLL", "SSO", "AdaHessian", "DiffGrad", "GradientNoise"]
