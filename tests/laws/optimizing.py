@@ -64,7 +64,7 @@ def run(
 ) -> Tensor:
     """Make steps and return where they end, all parameters end to end."""
     for t in range(start, start + steps):
-        step(example, optimizer, params, lambda t=t: loss(params, t))
+        step(example, optimizer, params, lambda params, t=t: loss(params, t))
     return flat(params)
 
 
@@ -72,17 +72,19 @@ def step(
     example: Example,
     optimizer: Optimizer,
     params: Sequence[Parameter],
-    loss: Callable[[], Tensor],
+    loss: Callable[[Sequence[Tensor]], Tensor],
 ) -> None:
     """Make one step the way the example needs it."""
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        value = loss()
+        value = loss(params)
         differentiate(example, value, params)
         return value
 
-    if "closure" in example.needs:
+    if example.step is not None:
+        example.step(optimizer, params, loss)
+    elif "closure" in example.needs:
         optimizer.step(closure)
     else:
         closure()
@@ -154,5 +156,5 @@ def subjects(example: Example) -> list[Example]:
         )
         for base, arguments, needs in BASES
         # A second closure moves what the graph of the first was made from.
-        if not ("closure" in example.needs and "graph" in needs)
+        if not ((example.step or "closure" in example.needs) and "graph" in needs)
     ]

@@ -178,6 +178,11 @@ def train(
     def loss() -> Tensor:
         return nn.functional.mse_loss(net(inputs), targets)
 
+    def of(values: Sequence[Tensor]) -> Tensor:
+        named = dict(zip(dict(model.named_parameters()), values, strict=True))
+        outputs = torch.func.functional_call(model, named, (inputs,))
+        return nn.functional.mse_loss(outputs, targets)
+
     def closure() -> Tensor:
         optimizer.zero_grad()
         with local():
@@ -186,7 +191,9 @@ def train(
         return value
 
     for _ in range(STEPS):
-        if "closure" in example.needs:
+        if example.step is not None:
+            example.step(optimizer, params, of)
+        elif "closure" in example.needs:
             optimizer.step(closure)
         else:
             closure()

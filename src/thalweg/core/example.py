@@ -1,6 +1,6 @@
 """An example of a public object: how the laws of its interface get hold of one."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -32,6 +32,8 @@ class Example:
             function's positional arguments. Not needed where the laws bring their own.
         residual: Of a solver: called with its value and the inputs, returns from scratch what the
             solver reports as its last residual.
+        step: Of an optimizer whose step is not torch's: called with it, the parameters and a loss
+            of them, it makes one step.
         needs: As in :class:`~thalweg.core.method.Method`, such as ``graph``.
         exceptions: Names of laws, or of knobs, that do not hold, each with the reason; shown in
             the documentation.
@@ -43,5 +45,6 @@ class Example:
     knobs: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
     inputs: Callable[[], tuple[Any, ...]] | None = None
     residual: Callable[..., float] | None = None
+    step: Callable[[Any, Sequence[Any], Callable[..., Any]], None] | None = None
     needs: frozenset[str] = frozenset()
     exceptions: Mapping[str, str] = field(default_factory=dict)

@@ -4,13 +4,16 @@ from thalweg.optim.adahessian import AdaHessian
 from thalweg.optim.dct_adamw import DCTAdamW
 from thalweg.optim.dct_projection import dct_column_projection, dct_columns
 from thalweg.optim.diffgrad import DiffGrad
+from thalweg.optim.eggroll import EGGROLL
 from thalweg.optim.gradient_noise import GradientNoise
 from thalweg.optim.mfac import MFAC
-
-__all__ = ["MFAC", "AdaHessian", "DiffGrad", "GradientNoise"]
+from thalweg.optim.sso import SSO
 from thalweg.optim.trion import Trion
 
 __all__ = [
+    "EGGROLL",
+    "MFAC",
+    "SSO",
     "AdaHessian",
     "DCTAdamW",
     "DiffGrad",
