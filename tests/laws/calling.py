@@ -35,7 +35,7 @@ def build(example: Example, **changes: Any) -> Any:
     """Build an object of an example, the same each time, and leave the global generator alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return example.object(**{**example.arguments, **changes})
+        return example.object(**{**copy.deepcopy(dict(example.arguments)), **changes})
 
 
 def numbers(thing: Any) -> list[Any]:

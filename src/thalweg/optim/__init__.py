@@ -19,3 +19,6 @@ __all__ = [
     "dct_column_projection",
     "dct_columns",
 ]
+from thalweg.optim.sam import SAM
+
+__all__ = ["SAM", "AdaHessian", "DiffGrad", "GradientNoise"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -13,9 +12,10 @@ from torch import distributed as dist
 from torch.optim import Optimizer
 
 from thalweg.optim._base import check, keyed_generator
+from thalweg.optim._wrapper import OptimizerWrapper
 
 
-class GradientNoise(Optimizer):
+class GradientNoise(OptimizerWrapper):
     """An optimizer around an optimizer: noise is added to each gradient before the update.
 
         std = sqrt(eta / (1 + t)^gamma)                            t = 0, 1, ... counts the steps
@@ -67,57 +67,20 @@ class GradientNoise(Optimizer):
         gamma: float = 0.55,
         seed: int | None = None,
     ) -> None:
-        if not isinstance(optimizer, Optimizer):
-            raise TypeError(
-                f"GradientNoise wraps an optimizer, not {type(optimizer).__name__}: give it one "
-                "such as torch.optim.SGD(params, lr=0.1)."
-            )
         noise = {"eta": eta, "gamma": gamma, "seed": _agreed(seed), "step": 0}
-        _validate(defaults := {f"noise_{name}": value for name, value in noise.items()})
-        self.__setstate__({"base": optimizer})
-        optimizer.defaults.update(defaults)
-        self._complete_groups()
+        super().__init__(optimizer, {f"noise_{name}": value for name, value in noise.items()})
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take over the inner optimizer; only hooks on the step are the wrapper's own."""
-        self.base: Optimizer = state["base"]
-        self._optimizer_step_pre_hooks = OrderedDict()
-        self._optimizer_step_post_hooks = OrderedDict()
-        self._patch_step_function()
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Return what a copy is made of."""
-        return {"base": self.base}
-
-    def __getattr__(self, name: str) -> Any:
-        """Return the inner optimizer's state, groups, defaults and whatever else it has."""
-        if name == "base" or name.startswith("__"):  # asked for while a copy is being made
-            raise AttributeError(name)
-        return getattr(self.base, name)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the inner optimizer's state, the progress of the noise in its groups."""
-        return self.base.state_dict()
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load what `state_dict` returned, of this or of the inner optimizer alone."""
-        self.base.load_state_dict(state_dict)
-        self._complete_groups()
-
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group of parameters to the inner optimizer."""
-        self.base.add_param_group(param_group)
-        try:
-            self._complete_groups()
-        except ValueError:
-            self.param_groups.pop()
-            raise
-
-    def _complete_groups(self) -> None:
-        for group in self.param_groups:
-            for name, value in self.defaults.items():
-                group.setdefault(name, value)
-            _validate(group)
+    def validate(self, group: dict[str, Any]) -> None:
+        """Raise a ValueError with a sentence for what is outside its range."""
+        for name in ("eta", "gamma"):
+            value = group[f"noise_{name}"]
+            check(name, value, "a finite number >= 0", lambda x: 0 <= x < math.inf)
+        seed = group["noise_seed"]
+        check("seed", seed, "a whole number or None", lambda x: isinstance(x, int))
+        if any(p.is_complex() for p in group.get("params", ())):
+            raise ValueError(
+                "GradientNoise takes real parameters: keep a complex p as torch.view_as_real(p)."
+            )
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Make the inner optimizer's step with noisy gradients.
@@ -193,18 +156,6 @@ def _normal(grad: Tensor, generator: torch.Generator) -> Tensor:
         assert isinstance(grad, DTensor)
         return distribute_tensor(z, grad.device_mesh, grad.placements, src_data_rank=None)
     return z
-
-
-def _validate(group: dict[str, Any]) -> None:
-    for name in ("eta", "gamma"):
-        value = group[f"noise_{name}"]
-        check(name, value, "a finite number >= 0", lambda x: 0 <= x < math.inf)
-    seed = group["noise_seed"]
-    check("seed", seed, "a whole number or None", lambda x: isinstance(x, int))
-    if any(p.is_complex() for p in group.get("params", ())):
-        raise ValueError(
-            "GradientNoise takes real parameters: keep a complex p as torch.view_as_real(p)."
-        )
 
 
 def _agreed(seed: int | None) -> int:
