@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from thalweg.losses.saf import Criterion, check_target, check_weight, divergence
+from thalweg.losses.saf import Criterion, check_target, divergence, validate
 
 
 class MESA(nn.Module):
@@ -69,7 +69,7 @@ class MESA(nn.Module):
         criterion: Criterion | None = None,
     ) -> None:
         super().__init__()
-        check_weight(lam, tau)
+        validate(lam, tau)
         if not 0 <= decay < 1 or start < -1:
             raise ValueError(
                 f"decay is {decay} and start {start}; give a number in [0, 1) and an epoch, or -1"

@@ -80,12 +80,13 @@ class SAF(nn.Module):
             )
         if lag < 1 or start < -1:
             raise ValueError(f"lag is {lag} and start {start}; give epochs, at least 1 and -1")
-        check_weight(lam, tau)
+        validate(lam, tau)
         self.lam, self.tau, self.lag, self.start = lam, tau, lag, start
         self.criterion = criterion or nn.CrossEntropyLoss()
         slots = lag + 1  # that of this epoch, and those of the `lag` before
         self.register_buffer("memory", torch.zeros(n_samples, slots, n_classes))
-        self.register_buffer("seen", torch.full((n_samples, slots), -1, dtype=torch.int32))
+        never = torch.full((n_samples, slots), -1 - lag, dtype=torch.int32)  # before any `past`
+        self.register_buffer("seen", never)
         # Of one dimension: to index with a number that is a tensor, torch would wait for it.
         self.register_buffer("epoch", torch.zeros(1, dtype=torch.int64))
 
@@ -124,7 +125,7 @@ def divergence(past: Tensor, now: Tensor, tau: float) -> Tensor:
     return tau**2 * F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(-1)
 
 
-def check_weight(lam: float, tau: float) -> None:
+def validate(lam: float, tau: float) -> None:
     """Raise a ValueError with a sentence unless the term's weight and temperature will do."""
     if not lam >= 0 or not tau > 0:
         raise ValueError(

@@ -19,14 +19,20 @@ def _softmax(scores: Sequence[float], tau: float) -> list[float]:
 
 
 def memory_retyped() -> None:
-    """Follow loss and gradient over epochs; one sample in four is missed in one epoch in five."""
-    n, n_classes, lam, tau, lag, start = 9, 3, 0.7, 2.0, 2, 3
+    """Follow loss and gradient over epochs, of which each misses some of the samples."""
+    for start in (0, 4):
+        _follow_memory(start)
+
+
+def _follow_memory(start: int) -> None:
+    n, n_classes, lam, tau, lag = 10, 3, 0.7, 2.0, 2
+    missed = {(epoch, 9) for epoch in range(3)} | {(4, 0), (4, 4), (4, 8), (5, 1), (5, 5)}
     loss = SAF(n, n_classes, lam=lam, tau=tau, lag=lag, start=start).double()
     history: dict[tuple[int, int], list[float]] = {}
     for epoch in range(9):
         loss.set_epoch(epoch)
-        for part in ([0, 4, 8, 3], [7, 1, 2], [5, 6]):
-            index = torch.tensor([i for i in part if (epoch, i % 4) not in ((4, 0), (5, 1))])
+        for part in ([0, 4, 8, 3], [7, 1, 2], [5, 6, 9]):
+            index = torch.tensor([i for i in part if (epoch, i) not in missed])
             scores = torch.sin(3.0 * index[:, None] + torch.arange(n_classes) * (epoch + 1.0))
             scores = scores.double().requires_grad_()
             target = index % n_classes

@@ -39,11 +39,11 @@ def sharpness(seed: int, size: Size) -> Mapping[str, float]:
     ends = {}
     for name, transform in CONTENDERS.items():
         setup = replace(
-            problem.setup(seed, steps=problem.steps if size == "full" else 10),
+            problem.setup(seed, steps=problem.steps if size == "full" else 3),
             optimizer=lambda model: torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9),
             schedule=cosine,
         )
-        setup = transform(setup)
+        setup = replace(transform(setup), evaluations=1)
         for _ in setup.loop(setup):
             pass
         spectrum = hessian_spectrum(
