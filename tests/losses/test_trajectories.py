@@ -62,7 +62,9 @@ def test_memory_may_be_half():
 
 
 def test_epochs_and_passes_are_counted():
-    plain, remembered, averaged = (run(f"sgd{x}").cost for x in ("", "+saf(start=1)", "+mesa(start=1)"))
+    plain, remembered, averaged = (
+        run(f"sgd{x}").cost for x in ("", "+saf(start=1)", "+mesa(start=1)")
+    )
     assert (plain.gradients, plain.functions) == (60, 0)
     assert (remembered.gradients, remembered.functions) == (60, 0)
     assert (averaged.gradients, averaged.functions) == (60, 60)

@@ -168,5 +168,6 @@ def _rows(layer: _Layer, input: Tensor) -> Tensor:
         (1,) * (2 - len(size)) + size for size in (layer.kernel_size, layer.dilation, layer.stride)
     )
     patches = F.unfold(padded, kernel, dilation=dilation, stride=stride)
-    grouped = patches.view(len(patches), layer.groups, -1, patches.shape[-1])
+    rows, width, positions = patches.shape
+    grouped = patches.view(rows, layer.groups, width // layer.groups, positions)
     return grouped.permute(1, 0, 3, 2).flatten(1, 2)
