@@ -26,8 +26,8 @@ def TrAct(module: nn.Module, *, lam: float = 0.1) -> nn.Module:
     TrAct(model.conv1)``, ``model.patch_embed.proj = TrAct(model.patch_embed.proj)``. Avoid it for
     other layers, whose inputs are themselves learned; with weight sharing; and with methods that
     differentiate a gradient again, of whose loss this is none. Tune `lr` anew. Cost: each backward
-    forms X'X, n by n, and solves with it for n inputs of a row, or with X X' where that is
-    smaller; no state.
+    forms X'X, n by n for n inputs of a row, and solves with it, or with X X' where that is smaller:
+    little for patches, as much as the layer itself for whole images; no state.
 
     Args:
         module: A ``torch.nn.Linear``, ``Conv1d`` or ``Conv2d``; it is left as it is, its parameters

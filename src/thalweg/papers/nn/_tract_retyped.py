@@ -68,6 +68,7 @@ def patches_one_by_one() -> None:
     """The same for convolutions, whose patches are cut out; also where few are held at a time."""
     with mock.patch.object(tract, "_CHUNK", 200):
         _cut_out(nn.Conv2d(2, 2, 2), _waves(5, 2, 5, 6))
+        _cut_out(nn.Conv2d(2, 2, 3), _waves(5, 2, 4, 4))  # a sample at a time, of few patches
     for mode, (stride, padding, dilation, groups) in product(
         MODES, ((1, 1, 1, 1), (2, 2, 1, 2), (1, 1, 2, 1), (3, 0, 1, 4), (1, "same", 2, 2))
     ):
