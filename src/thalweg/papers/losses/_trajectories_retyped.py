@@ -26,7 +26,7 @@ def memory_retyped() -> None:
 
 def _follow_memory(start: int) -> None:
     n, n_classes, lam, tau, lag = 10, 3, 0.7, 2.0, 2
-    missed = {(epoch, 9) for epoch in range(3)} | {(4, 0), (4, 4), (4, 8), (5, 1), (5, 5)}
+    missed = {(epoch, 9) for epoch in range(4)} | {(4, 0), (4, 4), (4, 8), (5, 1), (5, 5)}
     loss = SAF(n, n_classes, lam=lam, tau=tau, lag=lag, start=start).double()
     history: dict[tuple[int, int], list[float]] = {}
     for epoch in range(9):
