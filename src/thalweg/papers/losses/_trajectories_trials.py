@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch.nn import functional as F
@@ -12,6 +13,7 @@ from thalweg.optim import SAM
 from thalweg.papers.baselines.schedules import cosine
 from thalweg.papers.losses._trajectories import mesa, saf
 from thalweg.problems import digits_noisy
+from thalweg.problems.nets import mlp
 from thalweg.training.batches import Arrays
 from thalweg.training.setup import Setup
 
@@ -33,7 +35,7 @@ CONTENDERS = {
 
 def sharpness(seed: int, size: Size) -> Mapping[str, float]:
     """Return the largest eigenvalue of the training loss's Hessian where each method ends."""
-    problem = digits_noisy.problem()
+    problem = replace(digits_noisy.problem(), model=partial(mlp, 64, 10))
     samples = problem.splits["train"].data
     assert isinstance(samples, Arrays)
     ends = {}
@@ -50,7 +52,7 @@ def sharpness(seed: int, size: Size) -> Mapping[str, float]:
             setup.model,
             (samples.input, samples.target),
             F.cross_entropy,
-            steps=40 if size == "full" else 4,
+            steps=30 if size == "full" else 4,
             probes=1,
             k=1,
             batch_size=None,

@@ -166,7 +166,7 @@ PAPER = Paper(
             smoke=Effort(seeds=1),
             full=Effort(seeds=10),
             expect=flatter_than_sgd,
-            scaled="Digits with two fifths of the labels wrong and a small conv net in place of "
+            scaled="Digits with two fifths of the labels wrong and a perceptron in place of "
             "CIFAR; MESA's average reaches as many epochs back as the authors'.",
         ),
     ),
