@@ -6,11 +6,12 @@ from thalweg.optim.dct_projection import dct_column_projection, dct_columns
 from thalweg.optim.diffgrad import DiffGrad
 from thalweg.optim.gradient_noise import GradientNoise
 from thalweg.optim.mfac import MFAC
-
-__all__ = ["MFAC", "AdaHessian", "DiffGrad", "GradientNoise"]
+from thalweg.optim.sam import SAM
 from thalweg.optim.trion import Trion
 
 __all__ = [
+    "MFAC",
+    "SAM",
     "AdaHessian",
     "DCTAdamW",
     "DiffGrad",
@@ -19,6 +20,3 @@ __all__ = [
     "dct_column_projection",
     "dct_columns",
 ]
-from thalweg.optim.sam import SAM
-
-__all__ = ["SAM", "AdaHessian", "DiffGrad", "GradientNoise"]
