@@ -62,6 +62,17 @@ def with_gradient(example, loss, scores, target):
     return [result.detach(), gradient]
 
 
+def after_epochs(example, **changes):
+    """Build the loss; of one that remembers samples, let it see them for some epochs."""
+    loss = build(example, **changes)
+    if "index" in example.needs:
+        scores, target = drawn(example)
+        for epoch in range(8):
+            loss.set_epoch(epoch)
+            value(example, loss, scores.roll(epoch, 0), target)
+    return loss
+
+
 def reductions(example):
     return REDUCTIONS if "reduction" in takes(example) else (None,)
 
@@ -92,7 +103,7 @@ def it_is_a_module_that_keeps_the_dtype(example, check):
 @laws
 def knobs_are_live(example, check):
     def end(**changes):
-        return numbers(with_gradient(example, build(example, **changes), *drawn(example)))
+        return numbers(with_gradient(example, after_epochs(example, **changes), *drawn(example)))
 
     calling.knobs(example, check, end)
 
@@ -102,7 +113,8 @@ def the_gradient_is_that_of_the_value(example, check):
     scores, _ = drawn(example)
     for target in targets(example):
         for reduction in reductions(example):
-            loss = reduced(example, reduction)
+            changes = {"reduction": reduction} if reduction else {}
+            loss = after_epochs(example, **changes)
             holds = torch.autograd.gradcheck(
                 lambda x, loss=loss, target=target: value(example, loss, x, target),
                 (scores.detach().clone().requires_grad_(),),
@@ -185,7 +197,7 @@ def extreme_scores_stay_finite(example, check):
         for name, scores, _ in extreme(example):
             for target in targets(example):
                 inputs = scores.to(dtype), calling.cast(target, dtype)
-                loss, gradient = with_gradient(example, build(example), *inputs)
+                loss, gradient = with_gradient(example, after_epochs(example), *inputs)
                 check(loss.isfinite().all(), f"{name} in {dtype}: the loss is not finite")
                 check(gradient.isfinite().all(), f"{name} in {dtype}: the gradient is not finite")
 
@@ -320,7 +332,7 @@ def further_dimensions_are_positions_or_are_refused(example, check):
 
 @laws
 def copies_are_the_same_loss(example, check):
-    loss = build(example)
+    loss = after_epochs(example)
     inputs = drawn(example)
     saved = io.BytesIO()
     torch.save(loss.state_dict(), saved)

@@ -1,6 +1,8 @@
 """Losses: each a plain `torch.nn.Module`, called with an input and a target."""
 
 from thalweg.losses.decoupled_mixup import DecoupledMixup
+from thalweg.losses.mesa import MESA
+from thalweg.losses.saf import SAF
 from thalweg.losses.z_loss import ZLoss
 
-__all__ = ["DecoupledMixup", "ZLoss"]
+__all__ = ["MESA", "SAF", "DecoupledMixup", "ZLoss"]

@@ -1,5 +1,6 @@
 """Layers: each a plain `torch.nn.Module`."""
 
 from thalweg.nn.spherical_linear import SphericalLinear
+from thalweg.nn.tract import TrAct
 
-__all__ = ["SphericalLinear"]
+__all__ = ["SphericalLinear", "TrAct"]

@@ -7,12 +7,14 @@ from thalweg.optim.diffgrad import DiffGrad
 from thalweg.optim.eggroll import EGGROLL
 from thalweg.optim.gradient_noise import GradientNoise
 from thalweg.optim.mfac import MFAC
+from thalweg.optim.sam import SAM
 from thalweg.optim.sso import SSO
 from thalweg.optim.trion import Trion
 
 __all__ = [
     "EGGROLL",
     "MFAC",
+    "SAM",
     "SSO",
     "AdaHessian",
     "DCTAdamW",
