@@ -5,6 +5,7 @@ from thalweg.optim.dct_adamw import DCTAdamW
 from thalweg.optim.dct_projection import dct_column_projection, dct_columns
 from thalweg.optim.diffgrad import DiffGrad
 from thalweg.optim.eggroll import EGGROLL
+from thalweg.optim.grad_norm_smooth import GradNormSmooth
 from thalweg.optim.gradient_noise import GradientNoise
 from thalweg.optim.mfac import MFAC
 from thalweg.optim.sso import SSO
@@ -22,3 +23,4 @@ __all__ = [
     "dct_column_projection",
     "dct_columns",
 ]
+__all__ = ["AdaHessian", "DiffGrad", "GradNormSmooth", "GradientNoise"]
