@@ -1,6 +1,6 @@
 """Gradient-normalized smoothness (2025): Newton's method damped by the gradient's norm."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -108,12 +108,17 @@ def converges_to_rounding() -> None:
         assert solution.value.norm() < 1e-13, solution.value
 
 
-def relative_gradient(value: Tensor, f: object, x0: Tensor) -> float:
+def shallow(x: Tensor) -> Tensor:
+    """Return a milder relative of Rosenbrock's function."""
+    return (1 - x[0]) ** 2 + 3 * (x[1] - x[0] ** 2) ** 2
+
+
+def relative_gradient(value: Tensor, f: Callable[[Tensor], Tensor], x0: Tensor) -> float:
     """Return the norm of the gradient over that at the start."""
     norms = []
     for x in (value, x0):
         leaf = x.detach().requires_grad_()
-        norms.append(torch.autograd.grad(valley(leaf), leaf)[0].norm())
+        norms.append(torch.autograd.grad(f(leaf), leaf)[0].norm())
     return float(norms[0] / norms[1])
 
 
@@ -152,7 +157,7 @@ PAPER = Paper(
         Example(
             minimize_gns,
             "solver",
-            inputs=lambda: (valley, torch.tensor([-1.2, 1.0], dtype=torch.float64)),
+            inputs=lambda: (shallow, torch.tensor([-1.2, 1.0], dtype=torch.float64)),
             residual=relative_gradient,
             knobs={
                 "gamma0": (1.0, 0.1),
