@@ -3,6 +3,14 @@
 from thalweg.optim.adahessian import AdaHessian
 from thalweg.optim.dct_adamw import DCTAdamW
 from thalweg.optim.dct_projection import dct_column_projection, dct_columns
+from thalweg.optim.bcd import bcd, iterate_bcd
+from thalweg.optim.block_objectives import (
+    BlockObjective,
+    LogisticObjective,
+    QuadraticObjective,
+    SoftmaxObjective,
+    least_squares,
+)
 from thalweg.optim.diffgrad import DiffGrad
 from thalweg.optim.eggroll import EGGROLL
 from thalweg.optim.grad_norm_smooth import GradNormSmooth
@@ -24,3 +32,16 @@ __all__ = [
     "dct_columns",
 ]
 __all__ = ["AdaHessian", "DiffGrad", "GradNormSmooth", "GradientNoise"]
+__all__ = [
+    "AdaHessian",
+    "BlockObjective",
+    "DiffGrad",
+    "GradNormSmooth",
+    "GradientNoise",
+    "LogisticObjective",
+    "QuadraticObjective",
+    "SoftmaxObjective",
+    "bcd",
+    "iterate_bcd",
+    "least_squares",
+]

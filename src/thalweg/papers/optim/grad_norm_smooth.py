@@ -77,6 +77,33 @@ def optimizer_retyped() -> None:
             retyped.step()
             ours = torch.stack([p.detach() for p in params])
             torch.testing.assert_close(ours, retyped.x, rtol=1e-9, atol=1e-9)
+            left = torch.stack([p.grad for p in params if p.grad is not None])
+            torch.testing.assert_close(left, retyped.gradient(), rtol=1e-7, atol=1e-9)
+
+
+def no_way_down_is_no_step() -> None:
+    """Where the loss rises against its gradient, even one that comes and goes, nothing moves."""
+    p, q = (torch.ones(2, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    optimizer = GradNormSmooth([p, q])
+    calls: list[Tensor] = []
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        calls.append(p.detach().clone())
+        loss = (4 * p.detach() - p.square()).sum()
+        if len(calls) == 1:
+            loss = loss + (q.square() - q.detach().square()).sum()
+        torch.autograd.backward(loss, create_graph=True)
+        return loss
+
+    loss = optimizer.step(closure)
+    assert len(calls) > 10
+    assert torch.equal(p.detach(), calls[0])
+    assert torch.equal(q.detach(), calls[0])
+    assert not loss.requires_grad
+    solution = minimize_gns(lambda x: (4 * x.detach() - x).sum(), calls[0], throw=False)
+    assert solution.reason.startswith("no step lowers f")
+    assert torch.equal(solution.value, calls[0])
 
 
 def _closure(f: Any, params: Sequence[Tensor], optimizer: GradNormSmooth) -> Any:
@@ -104,7 +131,9 @@ def converges_to_rounding() -> None:
     """Where the values no longer tell a step from none, the gradients do."""
     f = LogSumExp(0, 20, 5, 0.5)
     for hess in ("exact", f.weighted_gauss_newton):
-        solution = minimize_gns(f, f.start, hess=hess, rtol=1e-14)
+        x0 = f.start.clone().requires_grad_()
+        solution = minimize_gns(f, x0, hess=hess, rtol=1e-14)
+        assert not solution.value.requires_grad
         assert solution.value.norm() < 1e-13, solution.value
 
 
@@ -174,7 +203,13 @@ PAPER = Paper(
             },
         ),
     ),
-    oracles=(solver_retyped, optimizer_retyped, exact_on_a_quadratic, converges_to_rounding),
+    oracles=(
+        solver_retyped,
+        optimizer_retyped,
+        no_way_down_is_no_step,
+        exact_on_a_quadratic,
+        converges_to_rounding,
+    ),
     claims=(
         MeasurementClaim(
             "fewer-iterations-than-gradient-descent",
