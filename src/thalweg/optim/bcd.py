@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from itertools import count
 from typing import Literal
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from thalweg.linalg.solution import Iterate, Solution, solve
-from thalweg.optim._forest import Elimination, colouring, forest_partition, greedy_forest
+from thalweg.optim._blocks import chooser, inverse, soft
 from thalweg.optim.block_objectives import BlockObjective, QuadraticObjective
 
 Partition = Literal["variable", "order", "sort", "average", "forest", "colours"]
@@ -21,7 +21,6 @@ PARTITIONS = ("variable", "order", "sort", "average", "forest", "colours")
 SELECTIONS = ("gs", "gsl", "gsd", "gsq", "random", "cyclic")
 UPDATES = ("lipschitz", "bound", "newton", "tree")
 AFRESH = 500  # steps after which what is kept is computed from scratch, against drift
-THRESHOLDINGS = 10  # of the search for the best variable block
 HALVINGS = 40
 DESCENT = 1e-4  # share of the promised descent that a step must bring
 
@@ -52,7 +51,7 @@ def bcd(
     every product with the whole matrix is as cheap as one with a few columns, or when `A` is dense
     and a solver of second order fits. Cost: a step touches k columns, and finds the gradient: for a
     quadratic that is all, for the others a product with A^T more; k^3 for the block's system, or
-    k for a tree, whose order of elimination is found anew where blocks vary.
+    k for a tree. Greedy forests are scanned node by node, and planned, anew each step.
 
     Args:
         problem: A :class:`QuadraticObjective`, :class:`LogisticObjective` or
@@ -132,7 +131,7 @@ def iterate_bcd(
         An iterator of :class:`~thalweg.linalg.Iterate`, to watch a run or to stop it otherwise.
     """
     _check(problem, x0, block_size, partition, select, update)
-    choose = _chooser(problem, block_size, partition, select, update, seed)
+    choose = chooser(problem, block_size, partition, select, update, seed)
     searching = update == "newton" or (update == "bound" and problem.l1 > 0)
     x = x0.detach()
     memory, functions, start = problem.memory(x), 0, 0.0
@@ -154,160 +153,8 @@ def iterate_bcd(
     raise AssertionError("counting has no end")
 
 
-Along = Callable[[Tensor, Tensor], Tensor]  # from x and the gradient of a block to its step
-Chooser = Callable[[Tensor, Tensor, int], tuple[Tensor, Along]]
-
-
-def _chooser(
-    problem: BlockObjective, size: int, partition: str, select: str, update: str, seed: int
-) -> Chooser:
-    """Return what finds the next block, and how to step along it."""
-    generator = torch.Generator().manual_seed(seed)
-    if partition == "variable" and update == "tree":
-        return _greedy_forests(problem, select, generator)
-    if partition == "variable":
-        return _variable_blocks(problem, size, select, update, generator)
-    return _fixed_blocks(problem, size, partition, select, update, generator)
-
-
-def _variable_blocks(
-    problem: BlockObjective, size: int, select: str, update: str, generator: torch.Generator
-) -> Chooser:
-    n, device = problem.size, problem.diagonal.device
-    order = torch.empty(0, dtype=torch.long)
-    if select == "gsq":
-        bound = problem.bound(torch.arange(n, device=device))
-        rate = 1 / torch.linalg.eigvalsh(bound)[-1]
-
-    def choose(x: Tensor, g: Tensor, step: int) -> tuple[Tensor, Along]:
-        nonlocal order
-        if select == "random":
-            block = torch.randperm(n, generator=generator)[:size].to(device)
-        elif select == "cyclic":
-            if len(order) < size:
-                order = torch.randperm(n, generator=generator).to(device)
-            block, order = order[:size], order[size:]
-        elif select == "gsq":
-            d = torch.zeros_like(g)
-            for _ in range(THRESHOLDINGS):
-                d = d - rate * (g + bound @ d)
-                block = d.abs().topk(size).indices
-                d = torch.zeros_like(d).index_copy(0, block, d[block])
-        else:
-            block = _promises(problem, select, x, g).topk(size).indices
-        return block, _along(problem, update, *torch.linalg.eigh(problem.bound(block)))
-
-    return choose
-
-
-def _fixed_blocks(
-    problem: BlockObjective,
-    size: int,
-    partition: str,
-    select: str,
-    update: str,
-    generator: torch.Generator,
-) -> Chooser:
-    blocks = _divide(problem, size, partition)
-    flat = torch.cat(blocks)
-    owner = torch.repeat_interleave(
-        torch.arange(len(blocks)), torch.tensor([len(b) for b in blocks])
-    ).to(flat.device)
-    if update == "tree":
-        assert isinstance(problem, QuadraticObjective)
-        plans = [Elimination.of(b, problem.near, problem.weights) for b in blocks]
-        along: list[Along] = [plan.along for plan in plans]
-    else:
-        values, vectors = torch.linalg.eigh(problem.bound(torch.stack(blocks)))
-        along = [_along(problem, update, *pair) for pair in zip(values, vectors, strict=True)]
-
-    def choose(x: Tensor, g: Tensor, step: int) -> tuple[Tensor, Along]:
-        if select == "cyclic":
-            best = step % len(blocks)
-        elif select == "random":
-            best = int(torch.randint(len(blocks), (), generator=generator))
-        elif select == "gsq":
-            parts = (vectors.mT @ g[flat].view(len(blocks), -1, 1)).squeeze(-1)
-            best = int((parts**2 * _inverse(values)).sum(1).argmax())
-        else:
-            promised = _promises(problem, "gs" if select == "gsl" else select, x, g)[flat]
-            scores = g.new_zeros(len(blocks)).index_add(0, owner, promised)
-            best = int((scores / values[:, -1] if select == "gsl" else scores).argmax())
-        return blocks[best], along[best]
-
-    return choose
-
-
-def _greedy_forests(problem: BlockObjective, select: str, generator: torch.Generator) -> Chooser:
-    assert isinstance(problem, QuadraticObjective)
-    near, weights, neighbours = problem.near, problem.weights, _neighbours(problem)
-
-    def choose(x: Tensor, g: Tensor, step: int) -> tuple[Tensor, Along]:
-        if select == "random":
-            order = torch.randperm(problem.size, generator=generator)
-        else:
-            order = _promises(problem, select, x, g).argsort(descending=True, stable=True)
-        block = torch.tensor(greedy_forest(order.tolist(), neighbours), device=near.device)
-        plan = Elimination.of(block, near, weights)
-        return block, plan.along
-
-    return choose
-
-
-def _divide(problem: BlockObjective, size: int, partition: str) -> list[Tensor]:
-    """Return fixed blocks; of those of one size the last borrows from the one before."""
-    L, device = problem.diagonal, problem.diagonal.device
-    if partition in ("forest", "colours"):
-        assert isinstance(problem, QuadraticObjective)
-        divide = forest_partition if partition == "forest" else colouring
-        nodes = L.argsort(descending=True, stable=True).tolist()
-        return [torch.tensor(b, device=device) for b in divide(nodes, _neighbours(problem))]
-    order = torch.arange(len(L), device=device) if partition == "order" else L.argsort(stable=True)
-    if partition == "average":  # the smallest, the largest, the second smallest, ...
-        order = torch.stack([order, order.flip(0)], 1).flatten()[: len(L)]
-    starts = [*range(0, len(L) - size, size), len(L) - size]
-    return [order[i : i + size] for i in starts]
-
-
-def _neighbours(problem: QuadraticObjective) -> list[list[int]]:
-    rows = zip(problem.near.tolist(), problem.weights.tolist(), strict=True)
-    return [
-        [j for j, weight in zip(*row, strict=True) if weight and j != i]
-        for i, row in enumerate(rows)
-    ]
-
-
-def _promises(problem: BlockObjective, select: str, x: Tensor, g: Tensor) -> Tensor:
-    """Return twice the descent that each coordinate's own step promises: g^2 / L without l1."""
-    if select == "gs":
-        return g**2
-    L = problem.row_sums if select == "gsl" else problem.diagonal
-    if not problem.l1:
-        return g**2 / L
-    d = _soft(x - g / L, problem.l1 / L) - x
-    return -2 * (g * d + L / 2 * d**2 + problem.l1 * ((x + d).abs() - x.abs()))
-
-
-def _along(problem: BlockObjective, update: str, values: Tensor, vectors: Tensor) -> Along:
-    """Return the step along a block with the eigenvalues and eigenvectors of its bound."""
-    if update == "lipschitz":
-        rate = 1 / values[-1]
-        return lambda x, g: _soft(x - rate * g, problem.l1 * rate) - x
-    return lambda x, g: -(vectors @ (_inverse(values) * (vectors.T @ g)))
-
-
-def _inverse(values: Tensor) -> Tensor:
-    """Return reciprocals of eigenvalues, and zero of those that are rounding."""
-    least = 10 * torch.finfo(values.dtype).eps * values[..., -1:]
-    return torch.where(values > least, 1 / values, 0)
-
-
-def _soft(x: Tensor, by: Tensor | float) -> Tensor:
-    return x.sign() * (x.abs() - by).clamp(min=0)
-
-
 def _least_subgradient(x: Tensor, g: Tensor, l1: float) -> Tensor:
-    return torch.where(x == 0, _soft(g, l1), g + l1 * x.sign()) if l1 else g
+    return torch.where(x == 0, soft(g, l1), g + l1 * x.sign()) if l1 else g
 
 
 def _line_search(
@@ -324,7 +171,7 @@ def _line_search(
     bound = problem.bound(block) if update == "bound" else problem.hessian(memory, block)
     bound = torch.where(free[:, None] & free, bound, torch.eye(len(block)).to(bound))
     values, vectors = torch.linalg.eigh(bound)
-    newton = -(vectors @ (_inverse(values) * (vectors.T @ downhill))) * free
+    newton = -(vectors @ (inverse(values) * (vectors.T @ downhill))) * free
     side = torch.where(there == 0, -downhill, there).sign()
     value = problem.value(memory, x)
     rounding = 10 * torch.finfo(x.dtype).eps * value.abs()
@@ -349,8 +196,9 @@ def _check(
     ):
         if value not in known:
             raise ValueError(f"{name} is {value!r}; give one of {', '.join(known)}")
-    if not (isinstance(x0, Tensor) and x0.shape == (problem.size,)):
-        raise ValueError(f"x0 is not of shape ({problem.size},); give the point to start from")
+    like = problem.diagonal
+    if not (isinstance(x0, Tensor) and x0.shape == like.shape and x0.dtype == like.dtype):
+        raise ValueError(f"x0 is not of shape {tuple(like.shape)} and {like.dtype}; make it so")
     if not x0.isfinite().all():
         raise ValueError("x0 holds numbers that are not finite; give the point to start from")
     if not 1 <= size <= problem.size:
@@ -365,7 +213,10 @@ def _check(
                 "update='tree' is for a sparse QuadraticObjective without l1, and for "
                 "partition='variable', 'forest' or 'colours'"
             )
-    if update == "tree" and select in ("gsq", "gsl") and of_graph:
-        raise ValueError(f"select={select!r} has no score for forests; give 'gsd' or 'cyclic'")
+    rules = ("gs", "gsd", "random", "cyclic" if of_graph else "gsl")
+    if update == "tree" and select not in rules:
+        raise ValueError(
+            f"select={select!r} scores no such forests; give one of {', '.join(rules)}"
+        )
     if problem.l1 and select not in ("gsd", "random", "cyclic"):
         raise ValueError(f"select={select!r} knows no l1; give 'gsd', 'random' or 'cyclic'")
