@@ -33,6 +33,7 @@ __all__ = [
 ]
 __all__ = ["AdaHessian", "DiffGrad", "GradNormSmooth", "GradientNoise"]
 __all__ = [
+    "MFAC",
     "AdaHessian",
     "BlockObjective",
     "DiffGrad",
