@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from itertools import count
 from typing import Literal
 
 import torch
@@ -134,8 +133,8 @@ def iterate_bcd(
     choose = chooser(problem, block_size, partition, select, update, seed)
     searching = update == "newton" or (update == "bound" and problem.l1 > 0)
     x = x0.detach()
-    memory, functions, start = problem.memory(x), 0, 0.0
-    for step in count():
+    memory, step, functions, start = problem.memory(x), 0, 0, 0.0
+    while True:
         g = problem.gradient(memory, x)
         slope = _least_subgradient(x, g, problem.l1)
         norm = float(slope.norm())
@@ -148,9 +147,8 @@ def iterate_bcd(
         else:
             d = step_along(x[block], g[block])
         x = x.index_add(0, block, d)
-        afresh = step % AFRESH == AFRESH - 1
-        memory = problem.memory(x) if afresh else problem.moved(memory, block, d)
-    raise AssertionError("counting has no end")
+        step += 1
+        memory = problem.moved(memory, block, d) if step % AFRESH else problem.memory(x)
 
 
 def _least_subgradient(x: Tensor, g: Tensor, l1: float) -> Tensor:
