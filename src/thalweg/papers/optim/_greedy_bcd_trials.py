@@ -55,8 +55,8 @@ def partitions(seed: int, size: Size) -> Mapping[str, float]:
 
 def trees(seed: int, size: Size) -> Mapping[str, float]:
     """Count steps on a lattice of blocks without edges, and of forests."""
-    problem, _ = lattice(seed, n=900 if size == "full" else 36)
-    least, most = quadratic_least(problem), 4000 if size == "full" else 100
+    problem, _ = lattice(seed, n=900 if size == "full" else 25)
+    least, most = quadratic_least(problem), 4000 if size == "full" else 30
     ways: dict[str, dict[str, Any]] = {
         "red and black": {"partition": "colours", "select": "cyclic"},
         "forests": {"partition": "forest", "select": "cyclic"},

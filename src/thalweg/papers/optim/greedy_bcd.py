@@ -29,7 +29,7 @@ KNOBS = {
     "select": ("gsd", "gs"),
     "update": ("bound", "lipschitz"),
     "rtol": (1e-6, 1e-2),
-    "max_steps": (10_000, 3),
+    "max_steps": (1_000, 3),
 }
 QUICK = Effort(seeds=2)
 FULL = Effort(seeds=10)
@@ -53,14 +53,14 @@ PAPER = Paper(
                 "block_size": Interval(1, 20, integer=True),
                 "select": Choice(("gs", "gsl", "gsd")),
             },
-            example=example(knobs=KNOBS),
+            example=example(arguments={"max_steps": 1_000}, knobs=KNOBS),
         ),
     ),
     examples=(
-        example(arguments={"select": "random"}, knobs={"seed": (0, 1)}),
+        example(arguments={"select": "random", "max_steps": 1_000}, knobs={"seed": (0, 1)}),
         example(
-            inputs=lambda: lattice(0, n=36),
-            arguments={"update": "tree"},
+            inputs=lambda: lattice(0, n=25),
+            arguments={"update": "tree", "max_steps": 300},
             knobs={"partition": ("forest", "colours")},
         ),
     ),
