@@ -1,8 +1,6 @@
 """Optimizers: each a plain `torch.optim.Optimizer`, usable in any training loop."""
 
 from thalweg.optim.adahessian import AdaHessian
-from thalweg.optim.dct_adamw import DCTAdamW
-from thalweg.optim.dct_projection import dct_column_projection, dct_columns
 from thalweg.optim.bcd import bcd, iterate_bcd
 from thalweg.optim.block_objectives import (
     BlockObjective,
@@ -11,6 +9,8 @@ from thalweg.optim.block_objectives import (
     SoftmaxObjective,
     least_squares,
 )
+from thalweg.optim.dct_adamw import DCTAdamW
+from thalweg.optim.dct_projection import dct_column_projection, dct_columns
 from thalweg.optim.diffgrad import DiffGrad
 from thalweg.optim.eggroll import EGGROLL
 from thalweg.optim.grad_norm_smooth import GradNormSmooth
@@ -24,25 +24,18 @@ __all__ = [
     "MFAC",
     "SSO",
     "AdaHessian",
-    "DCTAdamW",
-    "DiffGrad",
-    "GradientNoise",
-    "Trion",
-    "dct_column_projection",
-    "dct_columns",
-]
-__all__ = ["AdaHessian", "DiffGrad", "GradNormSmooth", "GradientNoise"]
-__all__ = [
-    "MFAC",
-    "AdaHessian",
     "BlockObjective",
+    "DCTAdamW",
     "DiffGrad",
     "GradNormSmooth",
     "GradientNoise",
     "LogisticObjective",
     "QuadraticObjective",
     "SoftmaxObjective",
+    "Trion",
     "bcd",
+    "dct_column_projection",
+    "dct_columns",
     "iterate_bcd",
     "least_squares",
 ]
