@@ -1,10 +1,19 @@
 """Optimizers: each a plain `torch.optim.Optimizer`, usable in any training loop."""
 
 from thalweg.optim.adahessian import AdaHessian
+from thalweg.optim.bcd import bcd, iterate_bcd
+from thalweg.optim.block_objectives import (
+    BlockObjective,
+    LogisticObjective,
+    QuadraticObjective,
+    SoftmaxObjective,
+    least_squares,
+)
 from thalweg.optim.dct_adamw import DCTAdamW
 from thalweg.optim.dct_projection import dct_column_projection, dct_columns
 from thalweg.optim.diffgrad import DiffGrad
 from thalweg.optim.eggroll import EGGROLL
+from thalweg.optim.grad_norm_smooth import GradNormSmooth
 from thalweg.optim.gradient_noise import GradientNoise
 from thalweg.optim.mfac import MFAC
 from thalweg.optim.sam import SAM
@@ -17,10 +26,18 @@ __all__ = [
     "SAM",
     "SSO",
     "AdaHessian",
+    "BlockObjective",
     "DCTAdamW",
     "DiffGrad",
+    "GradNormSmooth",
     "GradientNoise",
+    "LogisticObjective",
+    "QuadraticObjective",
+    "SoftmaxObjective",
     "Trion",
+    "bcd",
     "dct_column_projection",
     "dct_columns",
+    "iterate_bcd",
+    "least_squares",
 ]

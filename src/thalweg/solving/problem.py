@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from thalweg.core.clock import Clock
 from thalweg.core.errors import RecipeError
@@ -104,9 +104,10 @@ class SolvingProblem:
         """Hash what is given."""
         digest = hashlib.sha256()
         for item in self.given(derive_seed("given", seed)):
-            digest.update(
-                item.numpy().tobytes() if isinstance(item, Tensor) else repr(item).encode()
-            )
+            parts = item.state_dict().values() if isinstance(item, nn.Module) else [item]
+            for part in parts:
+                known = part.numpy().tobytes() if isinstance(part, Tensor) else repr(part).encode()
+                digest.update(known)
         return digest.hexdigest()[:16]
 
     def run(
@@ -114,7 +115,7 @@ class SolvingProblem:
     ) -> Iterator[Point]:
         """Solve by the recipe, and measure what there is along the way."""
         given = tuple(
-            item.to(device) if isinstance(item, Tensor) else item
+            item.to(device) if isinstance(item, Tensor | nn.Module) else item
             for item in self.given(derive_seed("given", seed))
         )
         (ingredient,) = recipe.ingredients
