@@ -1,5 +1,6 @@
 """Scaling: what to expect of a larger model, and which hyperparameters it wants."""
 
+from thalweg.scaling.overtraining import DownstreamErrorLaw, OvertrainedLossLaw
 from thalweg.scaling.step_law import (
     HyperparameterLaw,
     Hyperparameters,
@@ -7,4 +8,11 @@ from thalweg.scaling.step_law import (
     step_law,
 )
 
-__all__ = ["HyperparameterLaw", "Hyperparameters", "fit_hyperparameter_law", "step_law"]
+__all__ = [
+    "DownstreamErrorLaw",
+    "HyperparameterLaw",
+    "Hyperparameters",
+    "OvertrainedLossLaw",
+    "fit_hyperparameter_law",
+    "step_law",
+]

@@ -11,7 +11,7 @@ from thalweg.core.seeds import derive_seed
 from thalweg.problems.code_lm import texts
 
 CONTEXT, SYMBOLS, EMBEDDED = 4, 128, 8
-GRADED = 8192  # positions of the held-out text
+GRADED = 8192  # positions of a held-out text
 BETAS, EPS, WEIGHT_DECAY, FINAL_LR, CLIP = (0.9, 0.95), 1e-8, 0.1, 1e-5, 1.0
 
 
@@ -34,7 +34,8 @@ def train(width: int, n_tokens: int, batch: int, lrs: Tensor, seed: int) -> tupl
         seed: Of the first weights and the order of the bytes.
 
     Returns:
-        Of each model the held-out loss and the share of held-out bytes that it predicts wrongly.
+        Of each model the loss on the text to validate with, and the share of bytes that it predicts
+        wrongly in the text to test with.
     """
     generator = torch.Generator().manual_seed(derive_seed("tiny-lm", width, n_tokens, seed))
     inputs, target = _text("train")
@@ -56,11 +57,16 @@ def train(width: int, n_tokens: int, batch: int, lrs: Tensor, seed: int) -> tupl
             move = average / (1 - BETAS[0] ** t) / scale + WEIGHT_DECAY * weights
             weights -= lr[:, None] * move
     with torch.no_grad():
-        held, answer = _text("validation")
-        kept = torch.linspace(0, len(answer) - 1, GRADED).long()
-        logits = _logits(weights, held[kept], width)
-        wrong = (logits.argmax(-1) != answer[kept]).float().mean(1)
-        return _losses(weights, held[kept], answer[kept], width), wrong
+        loss = _losses(weights, *_graded("validation"), width)
+        inputs, target = _graded("test")
+        wrong = _logits(weights, inputs, width).argmax(-1) != target
+        return loss, wrong.float().mean(1)
+
+
+def _graded(part: str) -> tuple[Tensor, Tensor]:
+    inputs, target = _text(part)
+    kept = torch.linspace(0, len(target) - 1, GRADED).long()
+    return inputs[kept], target[kept]
 
 
 @cache
