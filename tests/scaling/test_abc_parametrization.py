@@ -32,6 +32,11 @@ def with_a_parameter_of_its_own():
         (perceptron(), {"scheme": "mu"}, "one of standard, ntk, mup, mean_field, or exponents"),
         (perceptron(), {"scheme": "ntk", "optimizer": "adam"}, "none for adam and 2 layers"),
         (perceptron(), {"scheme": ((0,), (0,), 0)}, "2 layers with weights, the scheme 1 and 1"),
+        (
+            nn.Sequential(perceptron(), nn.Linear(2, 2)),
+            {"scheme": "mean_field"},
+            "none for sgd and 3 layers",
+        ),
         (nn.Linear(3, 2), {}, "1 layers with weights; give two"),
         (tied(), {}, "tied parameters"),
         (with_a_parameter_of_its_own(), {}, "how gain should follow the width"),
@@ -80,3 +85,21 @@ def test_what_cannot_be_checked_is_refused(settings, says):
 def test_the_chart_shows_each_layer_at_each_width():
     shown = check().chart().to_dict()["datasets"]
     assert {point["layer"] for rows in shown.values() for point in rows} == {"0", "2"}
+
+
+class Twofold(nn.Linear):
+    def forward(self, x):
+        return super().forward(x), x
+
+
+class Reader(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.first, self.last = Twofold(3, width), nn.Linear(width, 1)
+
+    def forward(self, x):
+        return self.last(self.first(x)[0])
+
+
+def test_a_layer_that_returns_more_than_a_tensor_is_passed_over():
+    assert check(make=Reader).layers == ("last",)

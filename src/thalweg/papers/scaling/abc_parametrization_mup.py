@@ -40,6 +40,8 @@ def table_of_the_paper() -> None:
         (_HALF, (0.0, 0.5, 0.0), 0.0, 0.5, "unstable"),
         ((0.0, 0.5, 1.0), (0.0, 0.0, -0.75), 0.0, 0.25, "unstable"),
         (_HALF, (0.0, 0.0, 0.5), 0.0, 1.0, "kernel"),
+        ((0.0, 0.5, 1.0), (0.0, 0.0, -0.5), 0.0, 0.5, "kernel"),
+        ((0.0, 0.5, 0.25), _ZERO, 0.5, 0.75, "unstable"),
     ):
         for shift in (0.0, 0.3, -1.1):
             found = classify([x + shift for x in a], [x - shift for x in b], c - 2 * shift)
@@ -124,7 +126,7 @@ def rates_of_every_kind() -> None:
     """
     inputs = ("word.weight", "position.weight", "norm.weight", "norm.bias", "inner.bias")
     for kind, rates in (("sgd", (4.0, 1.0, 0.25)), ("adam", (1.0, 0.25, 0.25))):
-        model = _Reader()
+        model: Any = _Reader()
         before = {name: p.detach().clone() for name, p in model.named_parameters()}
         groups = abc_parametrize(model, base_width=2, lr=1.0, optimizer=kind)
         found = {id(p): group["lr"] for group in groups for p in group["params"]}
@@ -135,31 +137,42 @@ def rates_of_every_kind() -> None:
             assert found[id(p)] == expected[name], (kind, name, found[id(p)])
             factor = 0.5 if name == "output.weight" else 1.0
             torch.testing.assert_close(p.detach(), factor * before[name], rtol=1e-6, atol=0)
-    lone = nn.Sequential(nn.Linear(3, 8, bias=False), nn.Linear(8, 1, bias=False))
-    groups = abc_parametrize(lone, "mean_field", base_width=2, lr=1.0)
+    headless = nn.Sequential(nn.Linear(3, 8), nn.Linear(8, 8), nn.Linear(8, 1, bias=False))
+    for model, lone in ((_model(8), 1), (headless, 0)):
+        groups = abc_parametrize(model, "standard", base_width=2, lr=1.0)
+        sizes = {group["lr"]: len(group["params"]) for group in groups}
+        assert sizes == {0.25: 5} | ({1.0: 1} if lone else {}), sizes
+        assert all(isinstance(p, nn.Parameter) for group in groups for p in group["params"])
+    narrow = nn.Sequential(nn.Linear(3, 8, bias=False), nn.Linear(8, 1, bias=False))
+    before = {name: p.detach().clone() for name, p in narrow.named_parameters()}
+    groups = abc_parametrize(narrow, "mean_field", base_width=2, lr=1.0)
     assert [group["lr"] for group in groups] == [4.0, 0.25]
+    for factor, (name, p) in zip((1.0, 0.5), narrow.named_parameters(), strict=True):
+        torch.testing.assert_close(p.detach(), factor * before[name], rtol=1e-6, atol=0)
 
 
 def changes_by_hand() -> None:
     """Train two widths by hand; the dropout, which is only there in training, is not measured."""
 
     def make(width: int) -> Any:
-        return nn.Sequential(nn.Linear(5, width), nn.Dropout(0.5), nn.Linear(width, 2)).double()
+        relu = nn.ReLU(inplace=True)  # which must not change what was kept of the layer before
+        parts = nn.Linear(5, width), relu, nn.Dropout(0.5), nn.Linear(width, 2)
+        return nn.Sequential(*parts).double()
 
     (x, y), rows = _data(), []
     for width in (6, 24):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(5)
             model = make(width)
-            first, last = model[0], model[2]
-            old = first(x), last(first(x))
+            first, last = model[0], model[3]
+            old = first(x), last(first(x).relu())
             for _ in range(3):
                 loss = F.mse_loss(model(x), y)
                 gradients = torch.autograd.grad(loss, list(model.parameters()))
                 with torch.no_grad():
                     for p, g in zip(model.parameters(), gradients, strict=True):
                         p -= 0.1 * g
-            new = first(x), last(first(x))
+            new = first(x), last(first(x).relu())
         rows.append([((b - a) ** 2).mean().sqrt().item() for a, b in zip(old, new, strict=True)])
     found = coordinate_check(
         make,
@@ -170,7 +183,7 @@ def changes_by_hand() -> None:
         steps=3,
         seed=5,
     )
-    assert (found.widths, found.layers) == ((6, 24), ("0", "2"))
+    assert (found.widths, found.layers) == ((6, 24), ("0", "3"))
     torch.testing.assert_close(found.changes, torch.tensor(rows, dtype=torch.float64).T)
     for i, layer in enumerate(found.layers):
         slope = math.log(rows[1][i] / rows[0][i]) / math.log(4)
