@@ -5,6 +5,7 @@ import shlex
 import sys
 import tomllib
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -251,6 +252,52 @@ def list_problems() -> None:
         for name, description in describe().items():
             table.add_row(name, description)
         Console().print(table)
+
+    _guard(act)
+
+
+@app.command()
+def scale(
+    params: Annotated[float, typer.Option(help="Parameters without the embeddings, as 1e9.")],
+    tokens: Annotated[float, typer.Option(help="Tokens to be trained on in all, as 1e11.")],
+    seq_len: Annotated[
+        int | None, typer.Option(help="Tokens in a sequence, to have the batch in sequences too.")
+    ] = None,
+    extrapolate: Annotated[
+        bool, typer.Option("--extrapolate", help="Answer outside the ranges of the law as well.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
+) -> None:
+    """Look up learning rate and batch size for pre-training a language model with AdamW.
+
+    [bold]Example[/bold]
+
+      thalweg scale --params 1e9 --tokens 1e11 --seq-len 2048
+    """
+
+    def act() -> None:
+        from thalweg.core.errors import SettingError
+        from thalweg.scaling import step_law
+
+        try:
+            found = step_law(params, tokens, seq_len=seq_len, extrapolate=True)
+        except ValueError as error:
+            raise SettingError(str(error)) from None
+        if found.extrapolated and not extrapolate:
+            raise SettingError(
+                f"{' '.join(found.extrapolated)} With --extrapolate the law answers all the same."
+            )
+        for sentence in found.extrapolated:
+            typer.echo(f"Note: {sentence}", err=True)
+        if as_json:
+            typer.echo(json.dumps(asdict(found), indent=2))
+            return
+        typer.echo(f"Peak learning rate: {found.lr:.3g}, after 2000 steps of warm-up")
+        typer.echo("Final learning rate: 1e-05, at the end of a cosine, whatever the peak")
+        sequences = (
+            "" if found.batch_sequences is None else f" ({found.batch_sequences:.0f} sequences)"
+        )
+        typer.echo(f"Batch: {found.batch_tokens:.3g} tokens{sequences}")
 
     _guard(act)
 

@@ -160,3 +160,22 @@ def test_lists_and_version():
     assert "quadratic" in run("problems").output
     assert run("--version").output.strip() == thalweg.__version__
     assert "--methods" in run("compare", "--help").output
+
+
+def test_scale_answers_within_its_ranges_and_says_where_it_leaves_them():
+    done = run("scale", "--params", 1e9, "--tokens", 1e11, "--seq-len", 2048)
+    assert done.exit_code == 0, done.output
+    assert "Peak learning rate: 0.00163" in done.output
+    assert "Batch: 1.11e+06 tokens (541 sequences)" in done.output
+
+    refused = run("scale", "--params", 7e9, "--tokens", 1e11)
+    assert refused.exit_code == 2
+    assert "n_params = 7e+09 lies outside" in refused.stderr
+    assert "--extrapolate" in refused.stderr
+
+    told = run("scale", "--params", 7e9, "--tokens", 1e11, "--extrapolate", "--json")
+    assert told.exit_code == 0
+    assert "Note: n_params = 7e+09 lies outside" in told.stderr
+    assert json.loads(told.stdout)["batch_sequences"] is None
+
+    assert "give a positive number" in run("scale", "--params", 0, "--tokens", 1e11).stderr

@@ -14,7 +14,7 @@ from tests.laws import calling
 from tests.laws.calling import numbers, same, takes, untouched
 from tests.laws.cases import Laws
 
-laws = Laws("estimator", minimum=100)
+laws = Laws("estimator", minimum=75)
 
 
 def data(example):
