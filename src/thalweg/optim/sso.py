@@ -33,9 +33,9 @@ class SSO(Optimizer):
 
     Use it when the loss is what costs: a simulator, a rendering, a human; and with large batches.
     Avoid it where the model is what costs, and with small batches at a constant `lr`: they are
-    fitted one by one, so let `lr` fall. Cost a step: one gradient of the loss by the outputs; for
-    each inner step one forward and backward pass of the model and a forward pass for each trial of
-    the search. No state but `a`.
+    fitted one by one, so let `lr` fall. Cost: a step takes one gradient of the loss by the outputs,
+    and for each inner step one forward and backward pass of the model and a forward pass for each
+    trial of the search. No state but `a`.
 
     Args:
         params: Parameters, named parameters or groups of them. Where groups differ in `lr`, the
