@@ -70,8 +70,8 @@ class ElementwiseOptimizer(torch.optim.Optimizer):
         check("betas", group["betas"], "two numbers in [0, 1)", _are_decay_rates)
 
     def coefficients(self, group: dict[str, Any], step: int) -> dict[str, float]:
-        """Return the numbers in `update` that change from step to step, by keyword."""
-        raise NotImplementedError
+        """Return the numbers in `update` that change from step to step; Adam's by default."""
+        return adam_coefficients(group, step)
 
     def prepare(self) -> bool:
         """Do what must precede the updates; return False to leave the whole step out."""
@@ -221,6 +221,19 @@ class _Pack:
         """Copy the updated row of parameters back, unless it is the parameter itself."""
         if 0 in self.rows and self.rows[0][0] is row:
             torch._foreach_copy_(self.params, self.rows[0][1])
+
+
+def adam_coefficients(group: dict[str, Any], step: int, power: float = 0.5) -> dict[str, float]:
+    """Return the numbers in Adam's update that change with the step, both averages unbiased."""
+    beta1, beta2 = group["betas"]
+    unit = (1 - beta2**step) ** power
+    return {
+        "rate": group["lr"] * unit / (1 - beta1**step),
+        "eps": group["eps"] * unit,
+        "keep": 1 - group["lr"] * group["weight_decay"],
+        "beta1": beta1,
+        "beta2": beta2,
+    }
 
 
 def check(name: str, value: Any, expected: str, accepts: Callable[[Any], bool]) -> None:

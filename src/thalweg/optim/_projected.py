@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -56,18 +55,6 @@ class ProjectedOptimizer(ElementwiseOptimizer):
             for name, value in state_dict["state"].get(i, {}).items():
                 if isinstance(value, Tensor) and not value.is_floating_point():
                     self.state[p][name] = value.to(p.device, copy=True)  # torch made them floats
-
-    def coefficients(self, group: dict[str, Any], step: int) -> dict[str, float]:
-        """Return the numbers in the update that change from step to step."""
-        beta1, beta2 = group["betas"]
-        root = math.sqrt(1 - beta2**step)
-        return {
-            "rate": group["lr"] * root / (1 - beta1**step),
-            "eps": group["eps"] * root,
-            "keep": 1 - group["lr"] * group["weight_decay"],
-            "beta1": beta1,
-            "beta2": beta2,
-        }
 
     @staticmethod
     def update(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from thalweg.optim._base import ElementwiseOptimizer, check
+from thalweg.optim._base import ElementwiseOptimizer, adam_coefficients, check
 from thalweg.optim._hessian import average_over_processes, hessian_products, is_distributed
 
 
@@ -118,15 +118,7 @@ class AdaHessian(ElementwiseOptimizer):
 
     def coefficients(self, group: dict[str, Any], step: int) -> dict[str, float]:
         """Return the numbers in `update` that change from step to step."""
-        beta1, beta2 = group["betas"]
-        unit = (1 - beta2**step) ** (group["hessian_power"] / 2)
-        return {
-            "rate": group["lr"] * unit / (1 - beta1**step),
-            "eps": group["eps"] * unit,
-            "keep": 1 - group["lr"] * group["weight_decay"],
-            "beta1": beta1,
-            "beta2": beta2,
-        }
+        return adam_coefficients(group, step, group["hessian_power"] / 2)
 
     @staticmethod
     def update(

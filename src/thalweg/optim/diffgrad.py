@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
@@ -72,18 +69,6 @@ class DiffGrad(ElementwiseOptimizer):
         compile: bool = False,
     ) -> None:
         super().__init__(params, locals())
-
-    def coefficients(self, group: dict[str, Any], step: int) -> dict[str, float]:
-        """Return the numbers in the update that change from step to step."""
-        beta1, beta2 = group["betas"]
-        root = math.sqrt(1 - beta2**step)
-        return {
-            "rate": group["lr"] * root / (1 - beta1**step),
-            "eps": group["eps"] * root,
-            "keep": 1 - group["lr"] * group["weight_decay"],
-            "beta1": beta1,
-            "beta2": beta2,
-        }
 
     @staticmethod
     def update(

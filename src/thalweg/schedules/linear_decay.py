@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from torch import Tensor
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+
+from thalweg.schedules._base import BudgetedSchedule
 
 
-class LinearDecay(LRScheduler):
+class LinearDecay(BudgetedSchedule):
     """Let the learning rate fall along a straight line to 0, after a short rise if wanted.
 
         factor = 1 - t                                    t = fraction of the budget spent
@@ -56,35 +56,8 @@ class LinearDecay(LRScheduler):
         warmup_steps: int = 0,
         last_epoch: int = -1,
     ) -> None:
-        if total_steps < 1:
-            raise ValueError(f"total_steps must be at least 1, not {total_steps}.")
-        if not 0 <= warmup_steps < total_steps:
-            raise ValueError(
-                f"warmup_steps must be at least 0 and less than total_steps = {total_steps}, "
-                f"not {warmup_steps}."
-            )
-        self.total_steps = total_steps
-        self.warmup_steps = warmup_steps
-        super().__init__(optimizer, last_epoch)
+        super().__init__(optimizer, total_steps, warmup_steps, last_epoch)
 
     def factor(self, t: float) -> float:
-        """Return what is left of the learning rate.
-
-        Args:
-            t: Fraction spent of the budget after the warm-up, in [0, 1].
-
-        Returns:
-            A number in [0, 1], falling from 1 to 0.
-        """
+        """Return what is left of the learning rate: 1 at t = 0, 0 at 1."""
         return 1 - t
-
-    def get_lr(self) -> list[float | Tensor]:
-        """Return each group's learning rate, from the step count alone."""
-        step = min(self.last_epoch, self.total_steps)
-        if step < self.warmup_steps:
-            factor = (step + 1) / (self.warmup_steps + 1)
-        else:
-            factor = self.factor(
-                (step - self.warmup_steps) / (self.total_steps - self.warmup_steps)
-            )
-        return [lr * factor for lr in self.base_lrs]

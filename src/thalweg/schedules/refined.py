@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from scipy.ndimage import median_filter
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+
+from thalweg.schedules._base import BudgetedSchedule
 
 
-class RefinedSchedule(LRScheduler):
+class RefinedSchedule(BudgetedSchedule):
     """Schedule the learning rate by the gradient norms that a first run of the training recorded.
 
         G     = median filter of the recorded norms, as wide as the share tau of the run
@@ -81,8 +82,6 @@ class RefinedSchedule(LRScheduler):
             )
         if total_steps is None:
             total_steps = len(norms)
-        if total_steps < 1:
-            raise ValueError(f"total_steps must be at least 1, not {total_steps}.")
         if kind not in ("sgd", "adam"):
             raise ValueError(f"kind must be 'sgd' or 'adam', not {kind!r}.")
         if not 0 <= tau <= 1:
@@ -93,30 +92,17 @@ class RefinedSchedule(LRScheduler):
                 f"grad_norms must be finite and positive; smoothed they lie between {smooth.min()} "
                 f"and {smooth.max()}: leave out the steps that had no gradient."
             )
-        self.total_steps = total_steps
         self.etas: list[float] = _etas(
             (smooth / smooth.min()) ** (-2.0 if kind == "sgd" else -1.0)
         ).tolist()
-        super().__init__(optimizer, last_epoch)
+        super().__init__(optimizer, total_steps, 0, last_epoch)
 
     def factor(self, t: float) -> float:
-        """Return the share of the peak learning rate.
-
-        Args:
-            t: Fraction spent of the budget, in [0, 1].
-
-        Returns:
-            A number in [0, 1], 0 at the end.
-        """
+        """Return the share of the peak learning rate: in [0, 1], 0 at t = 1."""
         place = t * (len(self.etas) - 1)
         before = min(int(place), len(self.etas) - 2)
         share = place - before
         return (1 - share) * self.etas[before] + share * self.etas[before + 1]
-
-    def get_lr(self) -> list[float | Tensor]:
-        """Return each group's learning rate, from the step count alone."""
-        factor = self.factor(min(self.last_epoch, self.total_steps) / self.total_steps)
-        return [lr * factor for lr in self.base_lrs]
 
 
 def _smoothed(norms: NDArray[np.float64], tau: float) -> NDArray[np.float64]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 
-from torch import Tensor
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+
+from thalweg.schedules._base import BudgetedSchedule
 
 
-class UBA(LRScheduler):
+class UBA(BudgetedSchedule):
     """Anneal the learning rate over a known number of steps, early or late as `phi` says.
 
         c      = 1 + cos(pi * t)                          t = fraction of the budget spent
@@ -67,46 +67,19 @@ class UBA(LRScheduler):
         warmup_steps: int = 0,
         last_epoch: int = -1,
     ) -> None:
-        if total_steps < 1:
-            raise ValueError(f"total_steps must be at least 1, not {total_steps}.")
         if not 0 < phi < math.inf:
             raise ValueError(f"phi must be a finite number > 0, not {phi}; 2 is cosine annealing.")
-        if not 0 <= warmup_steps < total_steps:
-            raise ValueError(
-                f"warmup_steps must be at least 0 and less than total_steps = {total_steps}, "
-                f"not {warmup_steps}."
-            )
         smallest = min(float(group["lr"]) for group in optimizer.param_groups)
         if last_epoch == -1 and not 0 <= eta_min <= smallest:
             raise ValueError(
                 f"eta_min must be between 0 and the smallest learning rate {smallest}, "
                 f"not {eta_min}."
             )
-        self.total_steps = total_steps
         self.phi = phi
         self.eta_min = eta_min
-        self.warmup_steps = warmup_steps
-        super().__init__(optimizer, last_epoch)
+        super().__init__(optimizer, total_steps, warmup_steps, last_epoch)
 
     def factor(self, t: float) -> float:
-        """Return what is left of the learning rate's part above `eta_min`.
-
-        Args:
-            t: Fraction spent of the budget after the warm-up, in [0, 1].
-
-        Returns:
-            A number in [0, 1], falling from 1 to 0.
-        """
+        """Return what is left of the learning rate's part above `eta_min`: 1 at t = 0, 0 at 1."""
         c = 1 + math.cos(math.pi * t)
         return 2 * c / (2 * self.phi + (2 - self.phi) * c)
-
-    def get_lr(self) -> list[float | Tensor]:
-        """Return each group's learning rate, from the step count alone."""
-        step = min(self.last_epoch, self.total_steps)
-        if step < self.warmup_steps:
-            factor = (step + 1) / (self.warmup_steps + 1)
-        else:
-            factor = self.factor(
-                (step - self.warmup_steps) / (self.total_steps - self.warmup_steps)
-            )
-        return [self.eta_min + (lr - self.eta_min) * factor for lr in self.base_lrs]
