@@ -8,14 +8,12 @@ turns in every round; a cell is the median of the rounds, a ratio the median of 
 """
 
 import argparse
-import json
 import time
 from collections.abc import Callable
 from statistics import median
 
 import torch
-from rich.console import Console
-from rich.table import Table
+from side_by_side import show
 from torch import nn
 
 from thalweg.optim import DCTAdamW, Trion, _projected
@@ -127,14 +125,7 @@ def main() -> None:
     for count, side in ((100, 32), (24, 128)):
         title = f"{count} layers of {side} x {side}, rank {side // 4}"
         results[title] = small(count, side, options.rounds, options.device)
-    if options.json:
-        print(json.dumps(results, indent=2))
-        return
-    for title, rows in results.items():
-        table = Table("", *next(iter(rows.values())), title=title, title_justify="left")
-        for name, cells in rows.items():
-            table.add_row(name, *(f"{cell:.3g}" for cell in cells.values()))
-        Console(width=120).print(table)
+    show(results, options.json)
 
 
 if __name__ == "__main__":

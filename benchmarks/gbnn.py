@@ -16,7 +16,6 @@ os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # before Nu
 
 import argparse
 import importlib.util
-import json
 import time
 import warnings
 from collections.abc import Callable
@@ -24,8 +23,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
+from side_by_side import show
 from sklearn.base import ClassifierMixin
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine, make_friedman1
 from sklearn.ensemble import GradientBoostingClassifier, GradientBoostingRegressor
@@ -102,14 +100,7 @@ def main() -> None:
             }
             for label in rounds[0]
         }
-    if options.json:
-        print(json.dumps(results, indent=2))
-        return
-    for title, rows in results.items():
-        table = Table("", *next(iter(rows.values())), title=title, title_justify="left")
-        for label, cells in rows.items():
-            table.add_row(label, *(f"{cell:.2f}" for cell in cells.values()))
-        Console().print(table)
+    show(results, options.json)
 
 
 if __name__ == "__main__":

@@ -9,14 +9,12 @@ is the largest relative difference of a norm from autograd's, sample by sample i
 
 import argparse
 import copy
-import json
 import time
 from collections.abc import Callable
 from statistics import median
 
 import torch
-from rich.console import Console
-from rich.table import Table
+from side_by_side import show
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional as F
@@ -109,14 +107,7 @@ def main() -> None:
         f"{name}, {SAMPLES} samples": measure(make, options.rounds, options.device)
         for name, make in cases.items()
     }
-    if options.json:
-        print(json.dumps(results, indent=2))
-        return
-    for title, rows in results.items():
-        table = Table("", *next(iter(rows.values())), title=title, title_justify="left")
-        for name, cells in rows.items():
-            table.add_row(name, *(f"{cell:.3g}" for cell in cells.values()))
-        Console().print(table)
+    show(results, options.json)
 
 
 if __name__ == "__main__":

@@ -11,16 +11,14 @@ PyHessian (its repository on PYTHONPATH) and curvlinops are measured if they can
 
 import argparse
 import importlib.util
-import json
 import time
 from collections.abc import Callable
 from itertools import pairwise
 from statistics import median
 
 import torch
-from rich.console import Console
-from rich.table import Table
 from scipy.stats import wasserstein_distance
+from side_by_side import show
 from torch import Tensor, nn
 from torch.func import functional_call, grad, jacrev
 from torch.nn import functional as F
@@ -181,14 +179,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     results = {name: measure(name, options.rounds, options.device) for name in CASES}
-    if options.json:
-        print(json.dumps(results, indent=2))
-        return
-    for title, rows in results.items():
-        table = Table("", *next(iter(rows.values())), title=title, title_justify="left")
-        for name, cells in rows.items():
-            table.add_row(name, *(f"{cell:.3g}" for cell in cells.values()))
-        Console().print(table)
+    show(results, options.json)
 
 
 if __name__ == "__main__":

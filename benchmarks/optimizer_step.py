@@ -12,7 +12,6 @@ all.
 
 import argparse
 import importlib.util
-import json
 import random
 import time
 import warnings
@@ -20,8 +19,7 @@ from collections.abc import Callable
 from statistics import median
 
 import torch
-from rich.console import Console
-from rich.table import Table
+from side_by_side import show
 from torch import nn
 from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
@@ -190,20 +188,7 @@ def main() -> None:
         size = sum(p.numel() for p in net().parameters())
         title = f"training step of a convolutional net of {size:,} parameters, batch 64"
         results[title] = trainings(net, *effort)
-    if options.json:
-        print(json.dumps(results, indent=2))
-        return
-    for title, rows in results.items():
-        table = Table("", *next(iter(rows.values())), title=title, title_justify="left")
-        for name, cells in rows.items():
-            table.add_row(name, *map(shown, cells.values()))
-        Console(width=120).print(table)
-
-
-def shown(cell: float | tuple[float, float, float]) -> str:
-    if isinstance(cell, tuple):
-        return "{:.2f} [{:.2f}, {:.2f}]".format(*cell)
-    return f"{cell:.2f}"
+    show(results, options.json)
 
 
 if __name__ == "__main__":

@@ -7,14 +7,11 @@ take turns in every round; a cell is the median of the rounds, a ratio that with
 """
 
 import argparse
-import json
-import time
 from collections.abc import Callable
 from statistics import median
 
 import torch
-from rich.console import Console
-from rich.table import Table
+from side_by_side import ratio, show, take_turns
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -76,19 +73,12 @@ def measure(
     make: Callable[[], nn.Module], batch: int, steps: int, rounds: int
 ) -> dict[str, dict[str, float]]:
     steppers = {name: stepper(name, make, batch) for name in ("SGD", "SAF", "MESA", "SAM")}
-    seconds: dict[str, list[float]] = {name: [] for name in steppers}
-    for turn in range(rounds + 1):
-        for name, step in steppers.items():
-            start = time.perf_counter()
-            for _ in range(steps):
-                step()
-            if turn:
-                seconds[name].append((time.perf_counter() - start) / steps)
+    seconds = take_turns(steppers, rounds, steps)
     return {
         name: {
             "ms": 1e3 * median(times),
-            "to SGD": median(t / s for t, s in zip(times, seconds["SGD"], strict=True)),
-            "to SAM": median(t / s for t, s in zip(times, seconds["SAM"], strict=True)),
+            "to SGD": ratio(times, seconds["SGD"]),
+            "to SAM": ratio(times, seconds["SAM"]),
         }
         for name, times in seconds.items()
     }
@@ -109,14 +99,7 @@ def main() -> None:
         )
         for name, make in {"MLP": mlp, "conv net": conv_net}.items()
     }
-    if options.json:
-        print(json.dumps(results, indent=2))
-        return
-    for title, rows in results.items():
-        table = Table("", *next(iter(rows.values())), title=title, title_justify="left")
-        for name, cells in rows.items():
-            table.add_row(name, *(f"{cell:.3g}" for cell in cells.values()))
-        Console().print(table)
+    show(results, options.json)
 
 
 if __name__ == "__main__":

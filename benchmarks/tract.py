@@ -9,14 +9,11 @@ cell is the median of the rounds, a ratio that within a round.
 
 import argparse
 import importlib.util
-import json
-import time
 from collections.abc import Callable
 from statistics import median
 
 import torch
-from rich.console import Console
-from rich.table import Table
+from side_by_side import ratio, show, take_turns
 from torch import nn
 from torch.nn import functional as F
 
@@ -84,18 +81,11 @@ def measure(
 
         wraps["torch_tract"] = Theirs
     steppers = {name: stepper(make, wrap, batch) for name, wrap in wraps.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in steppers}
-    for turn in range(rounds + 1):
-        for name, step in steppers.items():
-            start = time.perf_counter()
-            for _ in range(steps):
-                step()
-            if turn:
-                seconds[name].append((time.perf_counter() - start) / steps)
+    seconds = take_turns(steppers, rounds, steps)
     return {
         name: {
             "ms": 1e3 * median(times),
-            "to plain": median(t / p for t, p in zip(times, seconds["plain"], strict=True)),
+            "to plain": ratio(times, seconds["plain"]),
         }
         for name, times in seconds.items()
     }
@@ -121,14 +111,7 @@ def main() -> None:
         )
         for name, make in cases.items()
     }
-    if options.json:
-        print(json.dumps(results, indent=2))
-        return
-    for title, rows in results.items():
-        table = Table("", *next(iter(rows.values())), title=title, title_justify="left")
-        for name, cells in rows.items():
-            table.add_row(name, *(f"{cell:.3g}" for cell in cells.values()))
-        Console().print(table)
+    show(results, options.json)
 
 
 if __name__ == "__main__":
