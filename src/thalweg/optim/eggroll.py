@@ -69,8 +69,8 @@ class EGGROLL(Wrapper):
         once a step and held, not drawn again for the update; it has real entries for integer
         weights too, whose update is that of the authors' integer model. The mean that the paper
         takes from the fitness of all, or of a group, is left out: it cancels in each pair, though
-        the spread stays that of all members. Several processes share
-        one population, each with data of its own, and average its fitness.
+        the spread stays that of all members. Several processes share one population, each with
+        data of its own, and average its fitness.
     """
 
     prefix = "eggroll"
