@@ -287,9 +287,9 @@ def ignored_samples_add_nothing(example, check):
         indices = indices.where(indices != number, 0)
         target = indices.masked_fill(ignored, number)
         for reduction in REDUCTIONS:
-            loss = reduced(example, reduction, **changes)
-            result, gradient = with_gradient(example, loss, scores, target)
-            kept, its = with_gradient(example, loss, scores[~ignored], target[~ignored])
+            one, other = (reduced(example, reduction, **changes) for _ in range(2))
+            result, gradient = with_gradient(example, one, scores, target)
+            kept, its = with_gradient(example, other, scores[~ignored], target[~ignored])
             what = f"ignore_index={number}, reduction={reduction}"
             if reduction == "none":
                 check(not result[ignored].any(), f"{what}: an ignored sample has a loss")

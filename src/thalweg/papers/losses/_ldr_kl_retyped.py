@@ -103,6 +103,7 @@ def temperatures_retyped() -> None:
             total += _under(p, d, fixed[i]) - anchor
             one = torch.tensor([row], dtype=torch.float64, requires_grad=True)
             torch.autograd.backward(LDRKL(fixed[i], margin)(one, torch.tensor([y])))
+            assert one.grad is not None
             grad.append(one.grad)
         value = loss(z, target, index)
         torch.autograd.backward(value)
