@@ -155,7 +155,7 @@ PAPER = Paper(
             "the hinge loss.",
             measure=accuracies,
             smoke=Effort(seeds=1),
-            full=Effort(seeds=20),
+            full=Effort(seeds=10),
             expect=more_accurate,
             scaled="400 samples of 200 or 1000 inputs, 20 of them informative, a tenth of the "
             "labels wrong, and a multilayer perceptron, in place of CIFAR-10 and deep nets.",
