@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from thalweg.core.catalogue import catalogue
 from thalweg.core.errors import RecipeError
 from thalweg.losses import ALDRKL, LDRKL
-from thalweg.papers.losses.ldr_kl import aldr_kl
+from thalweg.papers.losses._ldr_kl_trials import aldr_kl
 from thalweg.problems import digits_mlp
 
 ROUNDS, N, C = 4, 9, 5

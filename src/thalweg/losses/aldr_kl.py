@@ -57,7 +57,7 @@ class ALDRKL(LDRKL):
         [0.79, 0.99, 1.0]
 
     Paper: Label Distributionally Robust Losses for Multi-class Classification: Consistency,
-        Robustness and Adaptivity, 2023, arXiv 2112.14869. Differs: p is softmax(d / lam), as the
+        Robustness and Adaptivity, 2021, arXiv 2112.14869. Differs: p is softmax(d / lam), as the
         closed form has it, where the authors' code leaves the margin out and adds 1e-5; where a
         batch holds a sample twice the higher temperature is kept; else as LDRKL.
     """

@@ -28,8 +28,8 @@ class EnsLoss(nn.Module):
     samples are assigned noisily. Cost: two sorts of a batch.
 
     Args:
-        lam: Of the Box-Cox transform, in [-1, 1]: the lower, the steeper derivatives become with
-            the margin.
+        lam: Of the Box-Cox transform, in [-1, 1]: the lower, the nearer derivatives are to -1, the
+            hinge loss's.
         period: Epochs after which :meth:`set_epoch` draws another `lam` from (-1, 1); never if not
             given.
         seed: Of the derivatives; in distributed training give each process its own.
@@ -50,8 +50,8 @@ class EnsLoss(nn.Module):
         [-1.0, -0.75, -0.03]
 
     Paper: EnsLoss: Stochastic Calibrated Loss Ensembles for Preventing Overfitting in
-        Classification, 2024, arXiv 2409.00908. Differs: nothing; derivatives are cut at -1 as in
-        the authors' code.
+        Classification, 2024, arXiv 2409.00908. Differs: derivatives are cut at -1 as in the
+        authors' code; the `lam` of a period follows from the seed and the epoch.
     """
 
     def __init__(self, lam: float = 0.0, *, period: int | None = None, seed: int = 0) -> None:

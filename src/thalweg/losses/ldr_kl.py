@@ -56,7 +56,7 @@ class LDRKL(ClassificationLoss):
         -0.09
 
     Paper: Label Distributionally Robust Losses for Multi-class Classification: Consistency,
-        Robustness and Adaptivity, 2023, arXiv 2112.14869. Differs: the softplus that the authors'
+        Robustness and Adaptivity, 2021, arXiv 2112.14869. Differs: the softplus that the authors'
         code puts before the normalization is left to the model; probabilities as target.
     """
 
