@@ -23,9 +23,9 @@ class EnsLoss(nn.Module):
     Box-Cox transform: with a `lam` of 0 it is exp(u).
 
     Use it where a network of one output overfits a classification of two classes, with or without
-    dropout and weight decay. Avoid reading its value, which means nothing and may fall while
-    accuracy does: watch accuracy. Scores are no log-odds; the classes part at 0. Batches of few
-    samples are assigned noisily. Cost: two sorts of a batch.
+    dropout and weight decay. Avoid it where probabilities are wanted, for scores are no log-odds,
+    and where batches hold few samples, whose derivatives are noise. Its value means nothing, and
+    may fall while accuracy does: watch accuracy. Cost: two sorts of a batch.
 
     Args:
         lam: Of the Box-Cox transform, in [-1, 1]: the lower, the nearer derivatives are to -1, the
