@@ -48,12 +48,7 @@ class ClassificationLoss(nn.Module):
         Raises:
             ValueError: Where shapes or types do not fit together.
         """
-        _check(input, target)
-        if self.weight is not None and len(self.weight) != input.shape[min(1, input.dim() - 1)]:
-            raise ValueError(
-                f"weight holds {len(self.weight)} classes, input of shape {tuple(input.shape)} "
-                "another number; give a weight for each class"
-            )
+        self._check(input, target)
         logits = _classes_last(input)
         if logits.dtype in (torch.bfloat16, torch.float16):
             logits = logits.float()
@@ -74,12 +69,27 @@ class ClassificationLoss(nn.Module):
         """
         raise NotImplementedError
 
+    def _check(self, input: Tensor, target: Tensor) -> None:
+        _check(input, target)
+        if self.weight is not None and len(self.weight) != input.shape[min(1, input.dim() - 1)]:
+            raise ValueError(
+                f"weight holds {len(self.weight)} classes, input of shape {tuple(input.shape)} "
+                "another number; give a weight for each class"
+            )
+
     def _shares(self, logits: Tensor, target: Tensor) -> Tensor:
         if target.is_floating_point():
             return _classes_last(target).to(logits.dtype)
         kept = (target != self.ignore_index).unsqueeze(-1)
         index = target.long().unsqueeze(-1).where(kept, 0)
         return torch.zeros_like(logits).scatter(-1, index, kept.to(logits.dtype))
+
+    def _counts(self, target: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return what samples of these class indices count: their class's weight, ignored: 0."""
+        kept = target != self.ignore_index
+        if self.weight is None:
+            return kept.to(dtype)
+        return self.weight.to(dtype)[target.long().where(kept, 0)].where(kept, 0)
 
     def _reduce(self, each: Tensor, share: Tensor | None) -> Tensor:
         """Reduce the losses of samples; their mean is weighted by each sample's share."""

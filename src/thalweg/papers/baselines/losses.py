@@ -1,12 +1,14 @@
-"""Torch's own losses, and mixup, as baselines."""
+"""Torch's own losses, two that bear wrong labels, and mixup, as baselines."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor, nn
 
-from thalweg.core.method import Interval, Method
+from thalweg.core.method import Choice, Interval, Method
 from thalweg.data.mixup import MixedLabels, Mixup, Policy
+from thalweg.losses._base import ClassificationLoss
 from thalweg.training.batches import Batch
 from thalweg.training.loop import Training
 from thalweg.training.methods import loss_method
@@ -21,6 +23,31 @@ def label_smoothing(*, smoothing: float = 0.1) -> nn.Module:
 def cross_entropy() -> nn.Module:
     """Cross-entropy of the softmax."""
     return nn.CrossEntropyLoss()
+
+
+class GCE(ClassificationLoss):
+    """Generalized cross-entropy, (1 - p^q) / q: from cross-entropy at q = 0 to 1 - p at q = 1."""
+
+    def __init__(self, *, q: float = 0.7) -> None:
+        super().__init__(None, -100, "mean")
+        self.q = q
+
+    def per_class(self, logits: Tensor, shares: Tensor) -> Tensor:
+        """Return each class's loss times its share in the target."""
+        return shares * -torch.expm1(self.q * logits.log_softmax(-1)) / self.q
+
+
+class SCE(ClassificationLoss):
+    """Symmetric cross-entropy, -(1 - balance) * log p + balance * a * (1 - p)."""
+
+    def __init__(self, *, balance: float = 0.5, a: float = 4.0) -> None:
+        super().__init__(None, -100, "mean")
+        self.balance, self.a = balance, a
+
+    def per_class(self, logits: Tensor, shares: Tensor) -> Tensor:
+        """Return each class's loss times its share in the target."""
+        log_p = logits.log_softmax(-1)
+        return -shares * ((1 - self.balance) * log_p + self.balance * self.a * torch.expm1(log_p))
 
 
 def mse() -> nn.Module:
@@ -76,6 +103,13 @@ METHODS = (
         label_smoothing,
         space={"smoothing": Interval(0.0, 0.3)},
         knobs={"smoothing": (0.1, 0.3)},
+    ),
+    loss_method("gce", GCE, space={"q": Choice((0.05, 0.7, 0.95))}, knobs={"q": (0.7, 0.2)}),
+    loss_method(
+        "sce",
+        SCE,
+        space={"balance": Choice((0.05, 0.5, 0.95))},
+        knobs={"balance": (0.5, 0.9), "a": (4.0, 2.0)},
     ),
     loss_method("mse", mse, space={}),
     Method(
