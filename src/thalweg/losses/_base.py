@@ -57,13 +57,8 @@ class ClassificationLoss(nn.Module):
         logits = _classes_last(input)
         if logits.dtype in (torch.bfloat16, torch.float16):
             logits = logits.float()
-        shares = self._shares(logits, target)
-        each = self.per_class(logits, shares)
-        if self.weight is not None:
-            weight = self.weight.to(logits.dtype)
-            each, shares = each * weight, shares * weight
-        share = None if target.is_floating_point() else shares.sum(-1)
-        return self._reduce(each.sum(-1), share).to(input.dtype)
+        each, share = self._each(logits, target)
+        return self._reduce(each, share).to(input.dtype)
 
     def per_class(self, logits: Tensor, shares: Tensor) -> Tensor:
         """Return what each class adds to the loss.
@@ -74,12 +69,26 @@ class ClassificationLoss(nn.Module):
         """
         raise NotImplementedError
 
+    def _each(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return each sample's loss; and, given class indices, its share in the mean."""
+        shares = self._shares(logits, target)
+        each = self.per_class(logits, shares)
+        if self.weight is not None:
+            weight = self.weight.to(logits.dtype)
+            each, shares = each * weight, shares * weight
+        return each.sum(-1), None if target.is_floating_point() else shares.sum(-1)
+
     def _shares(self, logits: Tensor, target: Tensor) -> Tensor:
         if target.is_floating_point():
             return _classes_last(target).to(logits.dtype)
-        kept = (target != self.ignore_index).unsqueeze(-1)
-        index = target.long().unsqueeze(-1).where(kept, 0)
-        return torch.zeros_like(logits).scatter(-1, index, kept.to(logits.dtype))
+        index, kept = self._kept(target)
+        shares = kept.to(logits.dtype).unsqueeze(-1)
+        return torch.zeros_like(logits).scatter(-1, index.unsqueeze(-1), shares)
+
+    def _kept(self, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Return class indices, 0 in place of ignored ones, and which of them are kept."""
+        kept = target != self.ignore_index
+        return target.long().where(kept, 0), kept
 
     def _reduce(self, each: Tensor, share: Tensor | None) -> Tensor:
         """Reduce the losses of samples; their mean is weighted by each sample's share."""

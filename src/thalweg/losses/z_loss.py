@@ -94,10 +94,10 @@ class ZLoss(ClassificationLoss):
             target: Class indices, (N,).
         """
         sigma = ((mean_square - mean.square()).clamp(min=0) + self.eps).sqrt()
-        kept = target != self.ignore_index
+        index, kept = self._kept(target)
         share = kept.to(chosen.dtype)
         if self.weight is not None:
-            share = share * self.weight.to(chosen.dtype)[target.where(kept, 0)]
+            share = share * self.weight.to(chosen.dtype)[index]
         return self._reduce(share * self._of_z((chosen - mean) / sigma), share)
 
     def extra_repr(self) -> str:
