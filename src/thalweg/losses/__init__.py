@@ -1,5 +1,7 @@
 """Losses: each a plain `torch.nn.Module`, called with an input and a target."""
 
+from thalweg.losses.aggregate import AggregateLoss
+from thalweg.losses.aggregate_risk import AggregateRisk, aggregate_risk
 from thalweg.losses.comp_sum import CompSum
 from thalweg.losses.consistency import consistency_bound
 from thalweg.losses.decoupled_mixup import DecoupledMixup
@@ -13,10 +15,13 @@ from thalweg.losses.smooth_adversarial import SmoothAdversarialCompSum
 from thalweg.losses.z_loss import ZLoss
 
 __all__ = [
+    "AggregateLoss",
+    "AggregateRisk",
     "CompSum",
     "DecoupledMixup",
     "SmoothAdversarialCompSum",
     "ZLoss",
+    "aggregate_risk",
     "consistency_bound",
     "pgd",
 ]

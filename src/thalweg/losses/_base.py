@@ -27,8 +27,7 @@ class ClassificationLoss(nn.Module):
 
     def __init__(self, weight: Tensor | None, ignore_index: int, reduction: Reduction) -> None:
         super().__init__()
-        if reduction not in _REDUCTIONS:
-            raise ValueError(f"reduction is {reduction!r}; give one of {', '.join(_REDUCTIONS)}")
+        check_reduction(reduction)
         if weight is not None and weight.dim() != 1:
             raise ValueError(
                 f"weight has shape {tuple(weight.shape)}; give one number a class, shape (C,)"
@@ -92,15 +91,26 @@ class ClassificationLoss(nn.Module):
 
     def _reduce(self, each: Tensor, share: Tensor | None) -> Tensor:
         """Reduce the losses of samples; their mean is weighted by each sample's share."""
-        if self.reduction == "none":
-            return each
-        if self.reduction == "sum":
-            return each.sum()
-        return each.mean() if share is None else each.sum() / share.sum()
+        if share is None or self.reduction != "mean":
+            return reduce(each, self.reduction)
+        return each.sum() / share.sum()
 
     def extra_repr(self) -> str:
         """Return the settings for printing."""
         return f"reduction={self.reduction!r}"
+
+
+def check_reduction(reduction: str) -> None:
+    """Refuse what is no reduction."""
+    if reduction not in _REDUCTIONS:
+        raise ValueError(f"reduction is {reduction!r}; give one of {', '.join(_REDUCTIONS)}")
+
+
+def reduce(each: Tensor, reduction: Reduction) -> Tensor:
+    """Reduce the losses of samples that count alike."""
+    if reduction == "none":
+        return each
+    return each.mean() if reduction == "mean" else each.sum()
 
 
 def _classes_last(x: Tensor) -> Tensor:

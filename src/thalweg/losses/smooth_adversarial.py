@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from thalweg.losses._base import Reduction
+from thalweg.losses._base import Reduction, reduce
 from thalweg.losses.comp_sum import CompSum
 
 
@@ -62,17 +62,14 @@ class SmoothAdversarialCompSum(nn.Module):
             raise ValueError(f"rho is {rho}; the margin must be above 0")
         if not nu >= 0:
             raise ValueError(f"nu is {nu}; the weight of the attack must not be below 0")
-        CompSum(reduction=reduction)  # refuses what is no reduction
-        self.comp_sum = CompSum(tau, reduction="none")
-        self.rho, self.nu, self.reduction = rho, nu, reduction
+        self.comp_sum = CompSum(tau, reduction=reduction)
+        self.rho, self.nu = rho, nu
 
     def forward(self, input: Tensor, target: Tensor, perturbed: Tensor) -> Tensor:
         """Return the loss of clean scores, class indices and the scores of perturbed inputs."""
         moved = self.shift(input, target, perturbed)
-        each = self.comp_sum(input / self.rho, target) + self.nu * moved
-        if self.reduction == "none":
-            return each
-        return each.mean() if self.reduction == "mean" else each.sum()
+        clean: Tensor = self.comp_sum(input / self.rho, target)
+        return clean + self.nu * reduce(moved, self.comp_sum.reduction)
 
     def shift(self, input: Tensor, target: Tensor, perturbed: Tensor) -> Tensor:
         """Return how far each sample's margins have moved, (N,): what an attack is to maximise."""
@@ -92,4 +89,4 @@ class SmoothAdversarialCompSum(nn.Module):
 
     def extra_repr(self) -> str:
         """Return the settings for printing."""
-        return f"rho={self.rho}, nu={self.nu}, reduction={self.reduction!r}"
+        return f"rho={self.rho}, nu={self.nu}"

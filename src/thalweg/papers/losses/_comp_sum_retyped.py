@@ -31,6 +31,8 @@ def equations_retyped() -> None:
         soft = (torch.tensor(shares) * torch.tensor(each)).double().sum(1)
         ours = loss(scores, torch.tensor(shares, dtype=torch.float64))
         torch.testing.assert_close(ours, soft, rtol=1e-6, atol=0)
+        places = scores.T[None], torch.tensor(shares, dtype=torch.float64).T[None]
+        torch.testing.assert_close(loss(*places), soft[None], rtol=1e-6, atol=0)
     beside = CompSum(1 + 1e-9)(scores, target)
     torch.testing.assert_close(beside, CompSum()(scores, target), rtol=1e-7, atol=0)
     far = torch.tensor([[0.0, 200.0]])  # 1 / p is beyond single precision
