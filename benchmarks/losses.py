@@ -1,6 +1,6 @@
 """What losses over classes cost, forward and backward, next to torch's cross-entropy, in one run.
 
-    python benchmarks/losses.py [--samples 10000] [--classes 1000] [--rounds 9] [--json]
+    python benchmarks/losses.py [--samples 10000] [--classes 1000] [--rounds 5] [--json]
 
 On the CPU, one thread, single precision, against class indices. Contenders take turns in every
 round; a time is the median of the rounds, a ratio that within a round.
@@ -39,7 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--samples", type=int, default=10_000)
     parser.add_argument("--classes", type=int, default=1_000)
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)

@@ -13,11 +13,11 @@ class Bags(NamedTuple):
 
     Args:
         response: Mean of each bag, (m, ...).
-        index: Of each sample's bag, (n,).
+        bag: Of each sample, its index among them, (n,).
     """
 
     response: Tensor
-    index: Tensor
+    bag: Tensor
 
 
 def aggregate(
@@ -58,7 +58,7 @@ def aggregate(
         >>> import torch
         >>> from thalweg.data import aggregate
         >>> bags = aggregate(torch.arange(6.0), 3)
-        >>> bags.response.mean().item(), bags.index.bincount().tolist()
+        >>> bags.response.mean().item(), bags.bag.bincount().tolist()
         (2.5, [3, 3])
         >>> private = aggregate(torch.arange(6.0), 3, epsilon=1.0, bound=5.0, seed=7)
 

@@ -6,15 +6,14 @@ from thalweg.losses.comp_sum import CompSum
 from thalweg.losses.consistency import consistency_bound
 from thalweg.losses.decoupled_mixup import DecoupledMixup
 from thalweg.losses.mesa import MESA
-from thalweg.losses.saf import SAF
-from thalweg.losses.z_loss import ZLoss
-
-__all__ = ["MESA", "SAF", "DecoupledMixup", "ZLoss"]
 from thalweg.losses.pgd import pgd
+from thalweg.losses.saf import SAF
 from thalweg.losses.smooth_adversarial import SmoothAdversarialCompSum
 from thalweg.losses.z_loss import ZLoss
 
 __all__ = [
+    "MESA",
+    "SAF",
     "AggregateLoss",
     "AggregateRisk",
     "CompSum",

@@ -85,7 +85,8 @@ class SmoothAdversarialCompSum(nn.Module):
             )
         moved = perturbed - input
         margins = moved.gather(1, target.unsqueeze(1)) - moved
-        return torch.linalg.vector_norm(margins, dim=1)
+        distance: Tensor = torch.linalg.vector_norm(margins, dim=1)
+        return distance
 
     def extra_repr(self) -> str:
         """Return the settings for printing."""

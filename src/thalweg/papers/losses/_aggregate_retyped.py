@@ -42,7 +42,7 @@ def minimiser_is_the_closed_form() -> None:
         (slope,) = torch.autograd.grad(value, theta)
         assert slope.abs().max() < 1e-12
         if rho == 1 or k == 1:
-            told = known.response[known.index]
+            told = known.response[known.bag]
             expected = torch.linalg.lstsq(x, told[:, None]).solution[:, 0]
             torch.testing.assert_close(theta.detach(), expected)
 
@@ -75,11 +75,11 @@ def means_of_bags() -> None:
     """Every sample is in one bag; responses are clipped, and noise is as wide as privacy asks."""
     y = torch.linspace(-3, 3, 11, dtype=torch.float64) ** 3
     told = aggregate(y, 4, seed=2)
-    assert sorted(told.index.bincount().tolist()) == [3, 4, 4]
+    assert sorted(told.bag.bincount().tolist()) == [3, 4, 4]
     for b, mean in enumerate(told.response.tolist()):
-        own = [float(r) for r, c in zip(y, told.index, strict=True) if c == b]
+        own = [float(r) for r, c in zip(y, told.bag, strict=True) if c == b]
         assert math.isclose(mean, sum(own) / len(own), rel_tol=1e-12, abs_tol=1e-12)
-    assert not torch.equal(told.index, aggregate(y, 4, seed=3).index)
+    assert not torch.equal(told.bag, aggregate(y, 4, seed=3).index)
     both = aggregate(torch.stack((y, -y), 1), 4, seed=2)
     torch.testing.assert_close(both.response, torch.stack((told.response, -told.response), 1))
     clipped = aggregate(y, 4, seed=2, epsilon=1e9, bound=2.0)

@@ -29,13 +29,14 @@ def drawn(seed: int, n: int, d: int, noise: float) -> tuple[Tensor, Tensor, Tens
 
 def minimiser(x: Tensor, bags: Bags, rho: float) -> Tensor:
     """Return the coefficients of the least loss, of bags of one size."""
-    order = bags.index.argsort(stable=True).view(len(bags.response), -1)
+    order = bags.bag.argsort(stable=True).view(len(bags.response), -1)
     bag = x[order]
     means = bag.mean(1)
     within = (bag - means.unsqueeze(1)).flatten(0, 1)
     m, n = len(means), len(within)
     both = means.T @ means / m + rho * within.T @ within / n
-    return torch.linalg.solve(both, means.T @ bags.response / m)
+    theta: Tensor = torch.linalg.solve(both, means.T @ bags.response / m)
+    return theta
 
 
 def risks_and_their_prediction(seed: int, size: Size) -> Mapping[str, float]:

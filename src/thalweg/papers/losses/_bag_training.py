@@ -32,7 +32,7 @@ def bags(*, kind: Kind = "interpolated", rho: float = 0.5, bag_size: int = 4) ->
     loss = AggregateLoss(kind, rho=rho)
 
     def of_bags(output: Tensor, target: Bags) -> Tensor:
-        value: Tensor = loss(output, target.response, target.index)
+        value: Tensor = loss(output, target.response, target.bag)
         return value
 
     def transform(setup: Setup) -> Setup:
@@ -47,7 +47,7 @@ def bags(*, kind: Kind = "interpolated", rho: float = 0.5, bag_size: int = 4) ->
             raise RecipeError("bags tell the mean of responses, which have to be real numbers")
         known = aggregate(data.target, bag_size, seed=setup.seed)
         n = len(data.target) // bag_size  # a smaller bag would make batches ragged
-        order = known.index.argsort(stable=True)[: n * bag_size].view(n, bag_size)
+        order = known.bag.argsort(stable=True)[: n * bag_size].view(n, bag_size)
         batches = Batches(
             Arrays(data.input[order], known.response[:n]),
             max(1, plain.batch_size // bag_size),

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from thalweg.losses import CompSum, SmoothAdversarialCompSum, consistency_bound, pgd
+from thalweg.losses._base import Reduction
+from thalweg.losses.comp_sum import Kind
 from thalweg.papers.losses._comp_sum_trials import regrets
 
 
@@ -18,7 +20,12 @@ def equations_retyped() -> None:
     rows, labels = [[0.5, -1.0, 2.0], [3.0, 1.0, -2.0]], [0, 2]
     shares = [[0.2, 0.7, 0.1], [0.0, 0.4, 0.6]]
     scores, target = torch.tensor(rows, dtype=torch.float64), torch.tensor(labels)
-    named = {"sum-exponential": 0.0, "logistic": 1.0, "generalised": 1.7, "absolute": 2.0}
+    named: dict[Kind, float] = {
+        "sum-exponential": 0.0,
+        "logistic": 1.0,
+        "generalised": 1.7,
+        "absolute": 2.0,
+    }
     members = [(CompSum(tau, reduction="none"), tau) for tau in (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)]
     members += [(CompSum(kind=kind, reduction="none"), tau) for kind, tau in named.items()]
     for loss, tau in members:
@@ -81,7 +88,8 @@ def adversarial_loss_retyped() -> None:
         ours = loss(clean, target, moved)
         torch.testing.assert_close(ours, torch.tensor(expected, dtype=torch.float64))
         assert nu == 1.0 or (ours >= torch.tensor(margin)).all()
-        for reduction, total in (("mean", ours.mean()), ("sum", ours.sum())):
+        totals: dict[Reduction, Tensor] = {"mean": ours.mean(), "sum": ours.sum()}
+        for reduction, total in totals.items():
             loss = SmoothAdversarialCompSum(tau, rho=rho, nu=nu, reduction=reduction)
             torch.testing.assert_close(loss(clean, target, moved), total)
 

@@ -104,7 +104,7 @@ def _robust(model: nn.Module, x: Tensor, y: Tensor, *, n_steps: int) -> float:
 
 def _accuracy(model: nn.Module, x: Tensor, y: Tensor) -> float:
     with torch.no_grad():
-        return (model(x).argmax(1) == y).double().mean().item()
+        return float((model(x).argmax(1) == y).double().mean())
 
 
 def never_above_the_bound(measured: Sequence[Mapping[str, float]]) -> Finding:
