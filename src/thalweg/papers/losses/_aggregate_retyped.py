@@ -79,7 +79,7 @@ def means_of_bags() -> None:
     for b, mean in enumerate(told.response.tolist()):
         own = [float(r) for r, c in zip(y, told.bag, strict=True) if c == b]
         assert math.isclose(mean, sum(own) / len(own), rel_tol=1e-12, abs_tol=1e-12)
-    assert not torch.equal(told.bag, aggregate(y, 4, seed=3).index)
+    assert not torch.equal(told.bag, aggregate(y, 4, seed=3).bag)
     both = aggregate(torch.stack((y, -y), 1), 4, seed=2)
     torch.testing.assert_close(both.response, torch.stack((told.response, -told.response), 1))
     clipped = aggregate(y, 4, seed=2, epsilon=1e9, bound=2.0)
