@@ -32,8 +32,12 @@ def test_the_loss_refuses_what_does_not_fit():
 
 
 def test_bags_absent_from_a_batch_are_asked_for_nothing():
-    one = AggregateLoss()(PREDICTED[:2] + 1, MEANS, BAG[:2])
-    assert one == AggregateLoss()(PREDICTED[:2] + 1, MEANS[:1], BAG[:2]) == 1
+    predicted, means = (PREDICTED[:2] + 1).requires_grad_(), MEANS.clone().requires_grad_()
+    loss = AggregateLoss()(predicted, means, BAG[:2])
+    loss.backward()
+    assert loss == AggregateLoss()(predicted, MEANS[:1], BAG[:2]) == 1
+    assert predicted.grad.isfinite().all()
+    assert means.grad.tolist() == [-2, 0]
 
 
 def test_many_samples_are_counted_in_half_precision():

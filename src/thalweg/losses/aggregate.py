@@ -78,8 +78,7 @@ class AggregateLoss(nn.Module):
         prediction, response = input.to(dtype), target.to(dtype)
         zeros = torch.zeros_like(response)
         size = zeros.index_add(0, bag, torch.ones_like(prediction))
-        # A bag none of whose samples is in the batch is asked for nothing.
-        means = zeros.index_add(0, bag, prediction) / size.clamp(min=1)
+        means = zeros.index_add(0, bag, prediction) / size  # of an absent bag nan, never read
         between, within = (response - means)[bag], prediction - means[bag]
         each = between.square() + self.rho * within.square()
         return reduce(each, self.reduction).to(input.dtype)

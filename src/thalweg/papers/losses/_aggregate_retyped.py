@@ -59,9 +59,9 @@ def risk_where_it_is_known() -> None:
     assert math.isclose(instance.bias, 1 / 3)
     assert math.isclose(instance.variance, 1 / 12)
     private = aggregate_risk(
-        *(3,), samples_per_feature=8, rho=0.2, noise=0.7, signal=2.0, epsilon=2.0, bound=1.5
+        *(3,), samples_per_feature=8, rho=0.2, noise=0.7, signal=2.0, epsilon=3.0, bound=1.5
     )
-    noisy = aggregate_risk(3, samples_per_feature=8, rho=0.2, noise=0.7 + 18 / 12, signal=2.0)
+    noisy = aggregate_risk(3, samples_per_feature=8, rho=0.2, noise=0.7 + 18 / 27, signal=2.0)
     assert math.isclose(private.total, noisy.total)
     total = 0.0
     for seed in range(12):
@@ -80,6 +80,7 @@ def means_of_bags() -> None:
         own = [float(r) for r, c in zip(y, told.bag, strict=True) if c == b]
         assert math.isclose(mean, sum(own) / len(own), rel_tol=1e-12, abs_tol=1e-12)
     assert not torch.equal(told.bag, aggregate(y, 4, seed=3).bag)
+    torch.testing.assert_close(aggregate(y, 4, seed=2, bound=0.1), told)
     both = aggregate(torch.stack((y, -y), 1), 4, seed=2)
     torch.testing.assert_close(both.response, torch.stack((told.response, -told.response), 1))
     clipped = aggregate(y, 4, seed=2, epsilon=1e9, bound=2.0)
