@@ -1,12 +1,12 @@
-"""What losses over classes share, tried on both there are and measured against torch's own."""
+"""What losses over classes share, tried on all there are and measured against torch's own."""
 
 import pytest
 import torch
 from torch.nn import functional as F
 
-from thalweg.losses import DecoupledMixup, ZLoss
+from thalweg.losses import CompSum, DecoupledMixup, ZLoss
 
-LOSSES = [ZLoss, DecoupledMixup]
+LOSSES = [CompSum, ZLoss, DecoupledMixup]
 WEIGHT = torch.tensor([0.5, 1.0, 2.0, 0.25, 3.0], dtype=torch.float64)
 
 

@@ -1,7 +1,8 @@
-"""Choosing and mixing training data."""
+"""Choosing, mixing and aggregating training data."""
 
+from thalweg.data.bags import Bags, aggregate
 from thalweg.data.mixup import MixedLabels, Mixup
 from thalweg.data.prune import prune
 from thalweg.data.scores import el2n_scores, grand_scores
 
-__all__ = ["MixedLabels", "Mixup", "el2n_scores", "grand_scores", "prune"]
+__all__ = ["Bags", "MixedLabels", "Mixup", "aggregate", "el2n_scores", "grand_scores", "prune"]

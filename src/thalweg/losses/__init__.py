@@ -1,11 +1,32 @@
 """Losses: each a plain `torch.nn.Module`, called with an input and a target."""
 
+from thalweg.losses.aggregate import AggregateLoss
+from thalweg.losses.aggregate_risk import AggregateRisk, aggregate_risk
 from thalweg.losses.aldr_kl import ALDRKL
+from thalweg.losses.comp_sum import CompSum
+from thalweg.losses.consistency import consistency_bound
 from thalweg.losses.decoupled_mixup import DecoupledMixup
 from thalweg.losses.ens_loss import EnsLoss
 from thalweg.losses.ldr_kl import LDRKL
 from thalweg.losses.mesa import MESA
+from thalweg.losses.pgd import pgd
 from thalweg.losses.saf import SAF
+from thalweg.losses.smooth_adversarial import SmoothAdversarialCompSum
 from thalweg.losses.z_loss import ZLoss
 
-__all__ = ["ALDRKL", "LDRKL", "MESA", "SAF", "DecoupledMixup", "EnsLoss", "ZLoss"]
+__all__ = [
+    "ALDRKL",
+    "LDRKL",
+    "MESA",
+    "SAF",
+    "AggregateLoss",
+    "AggregateRisk",
+    "CompSum",
+    "DecoupledMixup",
+    "EnsLoss",
+    "SmoothAdversarialCompSum",
+    "ZLoss",
+    "aggregate_risk",
+    "consistency_bound",
+    "pgd",
+]

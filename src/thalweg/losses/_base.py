@@ -27,8 +27,7 @@ class ClassificationLoss(nn.Module):
 
     def __init__(self, weight: Tensor | None, ignore_index: int, reduction: Reduction) -> None:
         super().__init__()
-        if reduction not in _REDUCTIONS:
-            raise ValueError(f"reduction is {reduction!r}; give one of {', '.join(_REDUCTIONS)}")
+        check_reduction(reduction)
         if weight is not None and weight.dim() != 1:
             raise ValueError(
                 f"weight has shape {tuple(weight.shape)}; give one number a class, shape (C,)"
@@ -52,13 +51,8 @@ class ClassificationLoss(nn.Module):
         logits = _classes_last(input)
         if logits.dtype in (torch.bfloat16, torch.float16):
             logits = logits.float()
-        shares = self._shares(logits, target)
-        each = self.per_class(logits, shares)
-        if self.weight is not None:
-            weight = self.weight.to(logits.dtype)
-            each, shares = each * weight, shares * weight
-        share = None if target.is_floating_point() else shares.sum(-1)
-        return self._reduce(each.sum(-1), share).to(input.dtype)
+        each, share = self._each(logits, target)
+        return self._reduce(each, share).to(input.dtype)
 
     def per_class(self, logits: Tensor, shares: Tensor) -> Tensor:
         """Return what each class adds to the loss.
@@ -77,31 +71,56 @@ class ClassificationLoss(nn.Module):
                 "another number; give a weight for each class"
             )
 
+    def _each(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return each sample's loss; and, given class indices, its share in the mean."""
+        shares = self._shares(logits, target)
+        each = self.per_class(logits, shares)
+        if self.weight is not None:
+            weight = self.weight.to(logits.dtype)
+            each, shares = each * weight, shares * weight
+        return each.sum(-1), None if target.is_floating_point() else shares.sum(-1)
+
     def _shares(self, logits: Tensor, target: Tensor) -> Tensor:
         if target.is_floating_point():
             return _classes_last(target).to(logits.dtype)
-        kept = (target != self.ignore_index).unsqueeze(-1)
-        index = target.long().unsqueeze(-1).where(kept, 0)
-        return torch.zeros_like(logits).scatter(-1, index, kept.to(logits.dtype))
+        index, kept = self._kept(target)
+        shares = kept.to(logits.dtype).unsqueeze(-1)
+        return torch.zeros_like(logits).scatter(-1, index.unsqueeze(-1), shares)
+
+    def _kept(self, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Return class indices, 0 in place of ignored ones, and which of them are kept."""
+        kept = target != self.ignore_index
+        return target.long().where(kept, 0), kept
 
     def _counts(self, target: Tensor, dtype: torch.dtype) -> Tensor:
         """Return what samples of these class indices count: their class's weight, ignored: 0."""
-        kept = target != self.ignore_index
+        index, kept = self._kept(target)
         if self.weight is None:
             return kept.to(dtype)
-        return self.weight.to(dtype)[target.long().where(kept, 0)].where(kept, 0)
+        return self.weight.to(dtype)[index].where(kept, 0)
 
     def _reduce(self, each: Tensor, share: Tensor | None) -> Tensor:
         """Reduce the losses of samples; their mean is weighted by each sample's share."""
-        if self.reduction == "none":
-            return each
-        if self.reduction == "sum":
-            return each.sum()
-        return each.mean() if share is None else each.sum() / share.sum()
+        if share is None or self.reduction != "mean":
+            return reduce(each, self.reduction)
+        return each.sum() / share.sum()
 
     def extra_repr(self) -> str:
         """Return the settings for printing."""
         return f"reduction={self.reduction!r}"
+
+
+def check_reduction(reduction: str) -> None:
+    """Refuse what is no reduction."""
+    if reduction not in _REDUCTIONS:
+        raise ValueError(f"reduction is {reduction!r}; give one of {', '.join(_REDUCTIONS)}")
+
+
+def reduce(each: Tensor, reduction: Reduction) -> Tensor:
+    """Reduce the losses of samples that count alike."""
+    if reduction == "none":
+        return each
+    return each.mean() if reduction == "mean" else each.sum()
 
 
 def _classes_last(x: Tensor) -> Tensor:
