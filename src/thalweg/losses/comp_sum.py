@@ -85,9 +85,7 @@ class CompSum(ClassificationLoss):
         # The target's score says it all, so that nothing but the softmax passes over all classes.
         index, kept = self._kept(target)
         log_p = logits.log_softmax(-1).gather(-1, index.unsqueeze(-1)).squeeze(-1)
-        share = kept.to(logits.dtype)
-        if self.weight is not None:
-            share = share * self.weight.to(logits.dtype)[index]
+        share = self._counts(target, logits.dtype)
         return share * self._of_surprise(-log_p.where(kept, 0)), share
 
     def _of_surprise(self, surprise: Tensor) -> Tensor:
