@@ -9,3 +9,8 @@ from thalweg.losses.saf import SAF
 from thalweg.losses.z_loss import ZLoss
 
 __all__ = ["ALDRKL", "LDRKL", "MESA", "SAF", "DecoupledMixup", "EnsLoss", "ZLoss"]
+__all__ = ["MESA", "SAF", "DecoupledMixup", "ZLoss"]
+from thalweg.losses.groco import GroCo
+from thalweg.losses.z_loss import ZLoss
+
+__all__ = ["DecoupledMixup", "GroCo", "ZLoss"]
