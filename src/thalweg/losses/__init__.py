@@ -11,6 +11,7 @@ from thalweg.losses.z_loss import ZLoss
 __all__ = ["ALDRKL", "LDRKL", "MESA", "SAF", "DecoupledMixup", "EnsLoss", "ZLoss"]
 __all__ = ["MESA", "SAF", "DecoupledMixup", "ZLoss"]
 from thalweg.losses.groco import GroCo
+from thalweg.losses.meco import MECO
 from thalweg.losses.z_loss import ZLoss
 
-__all__ = ["DecoupledMixup", "GroCo", "ZLoss"]
+__all__ = ["MECO", "DecoupledMixup", "GroCo", "ZLoss"]
