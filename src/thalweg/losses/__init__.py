@@ -4,6 +4,8 @@ from thalweg.losses.aldr_kl import ALDRKL
 from thalweg.losses.decoupled_mixup import DecoupledMixup
 from thalweg.losses.ens_loss import EnsLoss
 from thalweg.losses.ldr_kl import LDRKL
+from thalweg.losses.groco import GroCo
+from thalweg.losses.meco import MECO
 from thalweg.losses.mesa import MESA
 from thalweg.losses.saf import SAF
 from thalweg.losses.z_loss import ZLoss
@@ -15,3 +17,4 @@ from thalweg.losses.meco import MECO
 from thalweg.losses.z_loss import ZLoss
 
 __all__ = ["MECO", "DecoupledMixup", "GroCo", "ZLoss"]
+__all__ = ["MECO", "MESA", "SAF", "DecoupledMixup", "GroCo", "ZLoss"]
