@@ -89,7 +89,7 @@ class MECO(nn.Module):
         log_g = log_r.logsumexp(0) - math.log(len(log_r))
         if not self.training:
             return (log_g - log_p_data.mean()).to(dtype)
-        log_u = self._track(log_r.detach(), log_g.detach())
+        log_u = self._track(log_r, log_g)
         ratio = (log_g - log_u).exp()  # at most 1 / gamma
         return (log_u + (ratio - ratio.detach()) - log_p_data.mean()).to(dtype)
 

@@ -74,6 +74,15 @@ def far_logarithms_stay_exact() -> None:
         torch.testing.assert_close(other, figures[0], rtol=1e-8, atol=1e-10)
 
 
+def half_precision_is_computed_in_single() -> None:
+    """Logarithms that half precision holds exactly give the rounded numbers of single precision."""
+    inputs = [3 * torch.linspace(-2, 2, 9).mul(i).sin().bfloat16() for i in (1, 2, 3)]
+    for training in (True, False):
+        exact = MECO().train(training)(*(x.float() for x in inputs))
+        assert torch.equal(MECO().train(training)(*inputs), exact.bfloat16())
+    assert list(MECO().state_dict()) == ["log_partition"]
+
+
 def sooner(measured: Sequence[Mapping[str, float]]) -> Finding:
     """Reproduced where the whole interval of the ratio of steps is above 1; partly the median."""
     ratio = typical("steps of NCE over those of MECO", [m["NCE"] / m["MECO"] for m in measured])
@@ -104,7 +113,12 @@ PAPER = Paper(
     "noise-contrastive estimation, whose landscape is flat where data are far from the noise, and "
     "estimates densities, outliers and images better.",
     provides=(MECO,),
-    oracles=(equations_retyped, exact_noise_gives_the_exact_likelihood, far_logarithms_stay_exact),
+    oracles=(
+        equations_retyped,
+        exact_noise_gives_the_exact_likelihood,
+        far_logarithms_stay_exact,
+        half_precision_is_computed_in_single,
+    ),
     examples=(
         Example(
             MECO,
