@@ -71,6 +71,16 @@ def numbers_of_the_authors() -> None:
     torch.testing.assert_close(gradient[1, 2], torch.tensor(theirs), rtol=1e-4, atol=0)
 
 
+def half_precision_is_computed_in_single() -> None:
+    """Numbers that half precision holds exactly give the rounded numbers of single precision."""
+    views = [torch.linspace(-5, 5 + i, 24).sin().view(6, 4).bfloat16() for i in range(2)]
+    single = [view.float() for view in views]
+    assert torch.equal(GroCo(topk_neg=3)(*views), GroCo(topk_neg=3)(*single).bfloat16())
+    exact = SortingNetwork()(single[0])
+    for ours, theirs in zip(SortingNetwork()(views[0]), exact, strict=True):
+        assert torch.equal(ours, theirs.bfloat16())
+
+
 def _comparators(wiring: Wiring, n: int) -> Iterator[tuple[int, int]]:
     if wiring == "odd_even":
         for layer in range(n):

@@ -13,6 +13,7 @@ from thalweg.losses import GroCo
 from thalweg.nn import SortingNetwork
 from thalweg.papers.losses._groco_retyped import (
     every_list_is_sorted,
+    half_precision_is_computed_in_single,
     loss_retyped,
     networks_retyped,
     numbers_of_the_authors,
@@ -39,7 +40,13 @@ PAPER = Paper(
     headline="On ImageNet a ResNet-50 reaches 60.5 % by k-NN and 69.2 % by a linear probe after "
     "100 epochs, 66.1 % and 73.9 % after 800 with multi-crop: by k-NN the best of its kind.",
     provides=(GroCo, SortingNetwork),
-    oracles=(networks_retyped, every_list_is_sorted, loss_retyped, numbers_of_the_authors),
+    oracles=(
+        networks_retyped,
+        every_list_is_sorted,
+        loss_retyped,
+        numbers_of_the_authors,
+        half_precision_is_computed_in_single,
+    ),
     examples=(
         Example(
             GroCo,
