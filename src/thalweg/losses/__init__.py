@@ -3,18 +3,11 @@
 from thalweg.losses.aldr_kl import ALDRKL
 from thalweg.losses.decoupled_mixup import DecoupledMixup
 from thalweg.losses.ens_loss import EnsLoss
-from thalweg.losses.ldr_kl import LDRKL
 from thalweg.losses.groco import GroCo
+from thalweg.losses.ldr_kl import LDRKL
 from thalweg.losses.meco import MECO
 from thalweg.losses.mesa import MESA
 from thalweg.losses.saf import SAF
 from thalweg.losses.z_loss import ZLoss
 
-__all__ = ["ALDRKL", "LDRKL", "MESA", "SAF", "DecoupledMixup", "EnsLoss", "ZLoss"]
-__all__ = ["MESA", "SAF", "DecoupledMixup", "ZLoss"]
-from thalweg.losses.groco import GroCo
-from thalweg.losses.meco import MECO
-from thalweg.losses.z_loss import ZLoss
-
-__all__ = ["MECO", "DecoupledMixup", "GroCo", "ZLoss"]
-__all__ = ["MECO", "MESA", "SAF", "DecoupledMixup", "GroCo", "ZLoss"]
+__all__ = ["ALDRKL", "LDRKL", "MECO", "MESA", "SAF", "DecoupledMixup", "EnsLoss", "GroCo", "ZLoss"]
