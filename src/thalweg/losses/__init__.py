@@ -7,7 +7,9 @@ from thalweg.losses.comp_sum import CompSum
 from thalweg.losses.consistency import consistency_bound
 from thalweg.losses.decoupled_mixup import DecoupledMixup
 from thalweg.losses.ens_loss import EnsLoss
+from thalweg.losses.groco import GroCo
 from thalweg.losses.ldr_kl import LDRKL
+from thalweg.losses.meco import MECO
 from thalweg.losses.mesa import MESA
 from thalweg.losses.pgd import pgd
 from thalweg.losses.saf import SAF
@@ -30,3 +32,4 @@ __all__ = [
     "consistency_bound",
     "pgd",
 ]
+__all__ = ["ALDRKL", "LDRKL", "MECO", "MESA", "SAF", "DecoupledMixup", "EnsLoss", "GroCo", "ZLoss"]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from thalweg.losses import ZLoss
+from thalweg.losses.z_loss import ZLoss
 
 _CHUNK = 65536  # rows rewritten at a time: bounds the memory of `refactor`
 _TINY = 1e-30  # for a batch of zeros
