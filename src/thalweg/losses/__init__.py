@@ -19,6 +19,7 @@ from thalweg.losses.z_loss import ZLoss
 __all__ = [
     "ALDRKL",
     "LDRKL",
+    "MECO",
     "MESA",
     "SAF",
     "AggregateLoss",
@@ -26,10 +27,10 @@ __all__ = [
     "CompSum",
     "DecoupledMixup",
     "EnsLoss",
+    "GroCo",
     "SmoothAdversarialCompSum",
     "ZLoss",
     "aggregate_risk",
     "consistency_bound",
     "pgd",
 ]
-__all__ = ["ALDRKL", "LDRKL", "MECO", "MESA", "SAF", "DecoupledMixup", "EnsLoss", "GroCo", "ZLoss"]
