@@ -3,6 +3,7 @@
 from thalweg.losses.decoupled_mixup import DecoupledMixup
 from thalweg.losses.mesa import MESA
 from thalweg.losses.saf import SAF
+from thalweg.losses.ssim import MSSSIM, SSIM
 from thalweg.losses.z_loss import ZLoss
 
-__all__ = ["MESA", "SAF", "DecoupledMixup", "ZLoss"]
+__all__ = ["MESA", "MSSSIM", "SAF", "SSIM", "DecoupledMixup", "ZLoss"]
