@@ -72,7 +72,7 @@ def equations_retyped() -> None:
 
     def halved(x: np.ndarray) -> np.ndarray:
         x = x[: len(x) // 2 * 2, : x.shape[1] // 2 * 2]
-        return (x[::2, ::2] + x[1::2, ::2] + x[::2, 1::2] + x[1::2, 1::2]) / 4
+        return np.asarray(x[::2, ::2] + x[1::2, ::2] + x[::2, 1::2] + x[1::2, 1::2]) / 4
 
     one, two = [], []
     for image in range(2):
