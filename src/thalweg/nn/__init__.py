@@ -1,6 +1,7 @@
 """Layers: each a plain `torch.nn.Module`."""
 
+from thalweg.nn.correctness_calibrator import CorrectnessCalibrator
 from thalweg.nn.spherical_linear import SphericalLinear
 from thalweg.nn.tract import TrAct
 
-__all__ = ["SphericalLinear", "TrAct"]
+__all__ = ["CorrectnessCalibrator", "SphericalLinear", "TrAct"]
