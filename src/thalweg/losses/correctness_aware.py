@@ -41,9 +41,9 @@ class CorrectnessAware(nn.Module):
         >>> scores = torch.tensor([[2.0, 0.0], [2.0, 0.0], [0.5, 0.0]])
         >>> target = torch.tensor([0, 0, 1])
         >>> round(CorrectnessAware()(scores, target).item(), 4)
-        0.1387
+        0.1386
         >>> round(CorrectnessAware(balanced=True)(scores, target).item(), 4)
-        0.2009
+        0.2008
 
     Paper: Optimizing Calibration by Gaining Aware of Prediction Correctness, 2024,
         arXiv 2404.13016. Differs: `balanced` is how the authors' code weighs, which the paper's

@@ -43,7 +43,7 @@ class SSIM(nn.Module):
         >>> from thalweg.losses import SSIM
         >>> image = torch.linspace(0, 1, 16 * 16).reshape(1, 1, 16, 16)
         >>> round(SSIM()(0.5 * image, image).item(), 4)
-        0.2173
+        0.3479
         >>> SSIM()(image, image).item()
         0.0
 
