@@ -18,6 +18,7 @@ TRUE = torch.randn(50, generator=torch.Generator().manual_seed(3))
         ("accuracy", reference.accuracy_score(LABELS, LOGITS.argmax(1))),
         ("balanced accuracy", reference.balanced_accuracy_score(LABELS, LOGITS.argmax(1))),
         ("cross-entropy", reference.log_loss(LABELS, LOGITS.double().softmax(1))),
+        ("Brier score", reference.brier_score_loss(LABELS, LOGITS.double().softmax(1))),
         ("bits", reference.log_loss(LABELS, LOGITS.double().softmax(1)) / math.log(2)),
     ],
 )

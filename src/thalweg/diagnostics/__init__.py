@@ -7,13 +7,16 @@ from thalweg.diagnostics.extremal_eigenvalues import (
 )
 from thalweg.diagnostics.hessian_spectrum import HessianSpectrum, hessian_spectrum
 from thalweg.diagnostics.max_learning_rate import MaxLearningRate, max_learning_rate
+from thalweg.diagnostics.reliability import Reliability, reliability
 
 __all__ = [
     "ExtremalEigenvalues",
     "HessianSpectrum",
     "MaxLearningRate",
+    "Reliability",
     "extremal_eigenvalues",
     "hessian_spectrum",
     "max_learning_rate",
     "predict_batch_eigenvalue",
+    "reliability",
 ]

@@ -5,6 +5,7 @@ from thalweg.losses.aggregate_risk import AggregateRisk, aggregate_risk
 from thalweg.losses.aldr_kl import ALDRKL
 from thalweg.losses.comp_sum import CompSum
 from thalweg.losses.consistency import consistency_bound
+from thalweg.losses.correctness_aware import CorrectnessAware
 from thalweg.losses.decoupled_mixup import DecoupledMixup
 from thalweg.losses.ens_loss import EnsLoss
 from thalweg.losses.groco import GroCo
@@ -34,3 +35,9 @@ __all__ = [
     "consistency_bound",
     "pgd",
 ]
+from thalweg.losses.ms_ssim import MSSSIM
+from thalweg.losses.saf import SAF
+from thalweg.losses.ssim import SSIM
+from thalweg.losses.z_loss import ZLoss
+
+__all__ = ["MESA", "MSSSIM", "SAF", "SSIM", "CorrectnessAware", "DecoupledMixup", "ZLoss"]

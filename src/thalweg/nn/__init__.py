@@ -5,3 +5,8 @@ from thalweg.nn.spherical_linear import SphericalLinear
 from thalweg.nn.tract import TrAct
 
 __all__ = ["SortingNetwork", "SphericalLinear", "TrAct"]
+from thalweg.nn.correctness_calibrator import CorrectnessCalibrator
+from thalweg.nn.spherical_linear import SphericalLinear
+from thalweg.nn.tract import TrAct
+
+__all__ = ["CorrectnessCalibrator", "SphericalLinear", "TrAct"]

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from thalweg.core.problem import Metric
+from thalweg.diagnostics.reliability import reliability
 
 
 def accuracy(output: Tensor, target: Tensor) -> float:
@@ -30,6 +31,21 @@ def cross_entropy(output: Tensor, target: Tensor) -> float:
 def bits(output: Tensor, target: Tensor) -> float:
     """Return the mean negative log-likelihood in bits."""
     return F.cross_entropy(output.double(), target).item() / math.log(2)
+
+
+def calibration_error(output: Tensor, target: Tensor) -> float:
+    """Return the expected calibration error of the softmax, in 15 bins."""
+    return reliability(output.double().softmax(1), target).ece
+
+
+def classwise_calibration_error(output: Tensor, target: Tensor) -> float:
+    """Return the mean over classes of the calibration error of their probability, in 15 bins."""
+    return reliability(output.double().softmax(1), target).classwise_ece
+
+
+def brier_score(output: Tensor, target: Tensor) -> float:
+    """Return the mean squared distance of the softmax from the targets."""
+    return reliability(output.double().softmax(1), target).brier
 
 
 def mean_squared_error(output: Tensor, target: Tensor) -> float:
@@ -73,6 +89,9 @@ METRICS = {
         Metric("balanced accuracy", "higher", 0.005, balanced_accuracy, percent=True),
         Metric("cross-entropy", "lower", 0.02, cross_entropy),
         Metric("bits", "lower", 0.02, bits),
+        Metric("ECE", "lower", 0.005, calibration_error),
+        Metric("class-wise ECE", "lower", 0.002, classwise_calibration_error),
+        Metric("Brier score", "lower", 0.01, brier_score),
         Metric("MSE", "lower", 0.02, mean_squared_error),
         Metric("RMSE", "lower", 0.02, root_mean_squared_error),
         Metric("MAE", "lower", 0.02, mean_absolute_error),
