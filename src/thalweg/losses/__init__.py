@@ -12,9 +12,11 @@ from thalweg.losses.groco import GroCo
 from thalweg.losses.ldr_kl import LDRKL
 from thalweg.losses.meco import MECO
 from thalweg.losses.mesa import MESA
+from thalweg.losses.ms_ssim import MSSSIM
 from thalweg.losses.pgd import pgd
 from thalweg.losses.saf import SAF
 from thalweg.losses.smooth_adversarial import SmoothAdversarialCompSum
+from thalweg.losses.ssim import SSIM
 from thalweg.losses.z_loss import ZLoss
 
 __all__ = [
@@ -22,10 +24,13 @@ __all__ = [
     "LDRKL",
     "MECO",
     "MESA",
+    "MSSSIM",
     "SAF",
+    "SSIM",
     "AggregateLoss",
     "AggregateRisk",
     "CompSum",
+    "CorrectnessAware",
     "DecoupledMixup",
     "EnsLoss",
     "GroCo",
@@ -35,9 +40,3 @@ __all__ = [
     "consistency_bound",
     "pgd",
 ]
-from thalweg.losses.ms_ssim import MSSSIM
-from thalweg.losses.saf import SAF
-from thalweg.losses.ssim import SSIM
-from thalweg.losses.z_loss import ZLoss
-
-__all__ = ["MESA", "MSSSIM", "SAF", "SSIM", "CorrectnessAware", "DecoupledMixup", "ZLoss"]

@@ -1,12 +1,8 @@
 """Layers: each a plain `torch.nn.Module`."""
 
+from thalweg.nn.correctness_calibrator import CorrectnessCalibrator
 from thalweg.nn.sorting_network import SortingNetwork
 from thalweg.nn.spherical_linear import SphericalLinear
 from thalweg.nn.tract import TrAct
 
-__all__ = ["SortingNetwork", "SphericalLinear", "TrAct"]
-from thalweg.nn.correctness_calibrator import CorrectnessCalibrator
-from thalweg.nn.spherical_linear import SphericalLinear
-from thalweg.nn.tract import TrAct
-
-__all__ = ["CorrectnessCalibrator", "SphericalLinear", "TrAct"]
+__all__ = ["CorrectnessCalibrator", "SortingNetwork", "SphericalLinear", "TrAct"]
