@@ -46,9 +46,9 @@ class CorrectnessAware(nn.Module):
         0.2008
 
     Paper: Optimizing Calibration by Gaining Aware of Prediction Correctness, 2024,
-        arXiv 2404.13016. Differs: `balanced` is how the authors' code weighs, which the paper's
-        definition does not; where all predictions of a batch are right, or all are wrong, it is the
-        plain mean, in that code 0 / 0.
+        arXiv 2404.13016. Differs: `balanced` is how the authors' code weighs; whether the paper
+        defines it so is not confirmed. Where all predictions of a batch are right, or all are
+        wrong, it is the plain mean, in that code 0 / 0.
     """
 
     def __init__(self, *, balanced: bool = False, reduction: Reduction = "mean") -> None:

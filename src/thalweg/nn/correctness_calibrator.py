@@ -124,7 +124,7 @@ class CorrectnessCalibrator(nn.Module):
         optimizer = torch.optim.Adam(self.parameters(), lr=lr)
         for _ in range(epochs):
             order = torch.randperm(len(input), generator=generator).to(input.device)
-            for batch in order.split(batch_size):
+            for batch in torch.split(order, batch_size):
                 optimizer.zero_grad()
                 loss = criterion(self(input[batch], copies[batch]), target[batch])
                 torch.autograd.backward(loss)

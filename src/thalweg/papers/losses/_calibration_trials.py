@@ -44,7 +44,8 @@ def calibrators(seed: int, size: Size) -> Mapping[str, float]:
     """Train on 200 digits, calibrate on 700 others, grade on the rest, which are shifted or not."""
     images, labels = scans()
     generator = torch.Generator().manual_seed(seed)
-    train, held_out, test = torch.randperm(len(labels), generator=generator).split([200, 700, 897])
+    order = torch.randperm(len(labels), generator=generator)
+    train, held_out, test = torch.split(order, [200, 700, 897])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = mlp(64, 10, width=128)
