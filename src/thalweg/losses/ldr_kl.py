@@ -24,7 +24,7 @@ class LDRKL(ClassificationLoss):
     it tends to infinity, which labels that are wrong at random do not mislead; without margin and
     normalization and with a `lam` of 1 it is cross-entropy less log C.
 
-    Use it, with a `lam` of 10, where a share of the labels is wrong. Avoid it where probabilities
+    Use it with a `lam` of 10 where a share of the labels is wrong. Avoid it where probabilities
     are wanted: normalized scores know of no confidence beyond their order. Where samples have an
     index, :class:`thalweg.losses.ALDRKL` finds a temperature for each. Cost: cross-entropy's, and
     that of the normalization, which is as much again or twice that.
