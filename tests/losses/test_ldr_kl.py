@@ -51,7 +51,7 @@ def test_a_sample_keeps_its_temperature_whatever_the_order_and_the_process(tmp_p
     whole = alone((slice(0, 9),))
     assert whole.unique().numel() == N
     assert torch.equal(whole, alone((slice(0, 2), slice(2, 9))))
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("spawn")
     results = context.Queue()
     pair = [context.Process(target=in_process, args=(i, tmp_path / "f", results)) for i in (0, 1)]
     for process in pair:
