@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from thalweg.core.claim import Finding, Number, Size
+from thalweg.core.claim import Finding, Number, Size, Verdict
 from thalweg.core.seeds import derive_seed
 from thalweg.core.verdicts import combine, exceeds, typical
 from thalweg.diagnostics import (
@@ -130,12 +130,12 @@ def _largest_rates(
 
 
 def linear_rule(figures: Figures) -> Finding:
-    """Judge by the exponent of the batch size up to 32 samples: nearer to 1 than to 1/2 or 3/2."""
+    """Judge by the exponent of the batch size up to 32 samples: surely nearer to 1 than to 1/2, 3/2."""
     return _judged(figures, _exponent(figures, 0, NEAR, "1"), 0.75, 1.25)
 
 
 def square_root_rule(figures: Figures) -> Finding:
-    """Judge by the exponent of the batch size over all sizes: nearer to 1/2 than to 0 or 1."""
+    """Judge by the exponent of the batch size over all sizes: surely nearer to 1/2 than to 0, 1."""
     return _judged(figures, _exponent(figures, 0, math.inf, "1/2"), 0.25, 0.75)
 
 
@@ -144,8 +144,11 @@ def _judged(figures: Figures, exponent: Number, low: float, high: float) -> Find
     found = [key for key in figures[0] if key.startswith("found")]
     numbers += [typical(key, [run[key] for run in figures]) for key in found]
     sentence = "; ".join(f"{number.what}: {number.ours:.2f}" for number in numbers) + "."
-    holds = low <= exponent.ours <= high
-    return Finding("reproduced" if holds else "not reproduced", sentence, tuple(numbers))
+    ends = exponent.interval or (exponent.ours, exponent.ours)
+    verdict: Verdict = "partly" if low <= exponent.ours <= high else "not reproduced"
+    if low <= ends[0] and ends[1] <= high:
+        verdict = "reproduced"
+    return Finding(verdict, sentence, tuple(numbers))
 
 
 def _exponent(figures: Figures, least: float, most: float, paper: str) -> Number:
