@@ -130,12 +130,12 @@ def _largest_rates(
 
 
 def linear_rule(figures: Figures) -> Finding:
-    """Judge by the exponent of the batch size up to 32 samples: surely nearer to 1 than to 1/2, 3/2."""
+    """Judge by the exponent of the batch size up to 32: surely nearer to 1 than to 1/2 or 3/2."""
     return _judged(figures, _exponent(figures, 0, NEAR, "1"), 0.75, 1.25)
 
 
 def square_root_rule(figures: Figures) -> Finding:
-    """Judge by the exponent of the batch size over all sizes: surely nearer to 1/2 than to 0, 1."""
+    """Judge by the exponent of the batch size over all: surely nearer to 1/2 than to 0 or 1."""
     return _judged(figures, _exponent(figures, 0, math.inf, "1/2"), 0.25, 0.75)
 
 
