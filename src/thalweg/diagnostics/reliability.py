@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from thalweg.diagnostics._ranking import area_under_roc
 from thalweg.diagnostics._result import Result
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def reliability(probabilities: Tensor, target: Tensor, *, n_bins: int = 15) -> R
         ece=_error(sure, hit, len(p)),
         classwise_ece=_error(classes[1], classes[2], len(p)),
         brier=(p - truth).square().sum(1).mean().item(),
-        auroc=_auroc(confidence, right),
+        auroc=area_under_roc(confidence, right),
     )
 
 
@@ -145,10 +146,3 @@ def _binned(p: Tensor, hit: Tensor, n_bins: int) -> tuple[Tensor, Tensor, Tensor
 
 def _error(sure: Tensor, hit: Tensor, n: int) -> float:
     return (sure - hit).abs().sum(1).mean().item() / n
-
-
-def _auroc(confidence: Tensor, right: Tensor) -> float:
-    place, ties = torch.unique(confidence, return_inverse=True, return_counts=True)[1:]
-    ranks: Tensor = (ties.cumsum(0) - (ties - 1) / 2)[place]  # the mean rank of what is tied
-    n, n_wrong = right.sum(), (1 - right).sum()
-    return (((ranks * right).sum() - n * (n + 1) / 2) / (n * n_wrong)).item()

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import altair as alt
 import torch
-from scipy.stats import rankdata
 from torch import Tensor
 
 from thalweg.core.instrument import Reading, Symptom
 from thalweg.core.seeds import derive_seed
 from thalweg.data import el2n_scores
+from thalweg.diagnostics._ranking import area_under_roc
 from thalweg.training.batches import Arrays, Batch, part
 from thalweg.training.subject import Subject
 
@@ -41,7 +41,7 @@ def read_labels(subject: Subject) -> Reading:
         shift = torch.randint(1, subject.n_classes, (n,), generator=generator)
         label = torch.where(planted, (given + shift) % subject.n_classes, given)
         scores = _scores(subject, replace(rows, target=label.to(subject.device)), fold, repeat)
-        areas.append(_area(scores, planted))
+        areas.append(area_under_roc(scores, planted))
         caught.append(scores[planted] > WRONG)
         total += torch.where(planted, 0, scores)
         seen += ~planted
@@ -56,7 +56,7 @@ def read_labels(subject: Subject) -> Reading:
     wrong = int((score > WRONG).sum())
     charts = {"EL2N score of each training sample, by nets that have not seen it": _chart(score)}
     tables = {"Training samples whose labels look most wrong": listed}
-    if area < ABLE or wrong < NOTE * n:
+    if not (area >= ABLE and wrong >= NOTE * n):  # also where nothing was planted: nan
         return Reading((), charts, tables)
     return Reading((_symptom(wrong, n, area, recall),), charts, tables)
 
@@ -92,14 +92,6 @@ def _scores(subject: Subject, rows: Batch, fold: Tensor, repeat: int) -> Tensor:
         assert isinstance(held, Arrays)
         scores[fold == k] = el2n_scores(model, (held.input, held.target)).float().cpu()
     return scores
-
-
-def _area(scores: Tensor, planted: Tensor) -> float:
-    """Return the area under the ROC curve of the scores for what was planted."""
-    ranks, n = torch.tensor(rankdata(scores)), int(planted.sum())
-    if not 0 < n < len(scores):
-        return 0.5
-    return float(ranks[planted].sum() - n * (n + 1) / 2) / (n * (len(scores) - n))
 
 
 def _chart(score: Tensor) -> alt.Chart:

@@ -4,13 +4,13 @@ import math
 from collections.abc import Mapping, Sequence
 
 import torch
-from scipy.stats import rankdata
 from torch import nn
 
 from thalweg.core.claim import Finding, Size, Verdict
 from thalweg.core.seeds import derive_seed
 from thalweg.core.verdicts import typical
 from thalweg.data import el2n_scores
+from thalweg.diagnostics._ranking import area_under_roc
 from thalweg.papers._descent import descend, shuffled
 from thalweg.problems.digits import conv_net, parts
 from thalweg.problems.digits_noisy import mislabelled
@@ -60,11 +60,7 @@ def detects_wrong_labels(seed: int, size: Size) -> Mapping[str, float]:
             batches = shuffled(len(label), 64, epochs=epochs)
             descend(model, optimizer, (images, label), batches)
             models.append(model)
-    ranks = rankdata(el2n_scores(models, (images, label)))
-    wrong = (label != right).numpy()
-    n_wrong, n = int(wrong.sum()), len(wrong)
-    area = (ranks[wrong].sum() - n_wrong * (n_wrong + 1) / 2) / (n_wrong * (n - n_wrong))
-    return {"area": float(area)}
+    return {"area": area_under_roc(el2n_scores(models, (images, label)), label != right)}
 
 
 def finds_wrong_labels(figures: Sequence[Mapping[str, float]]) -> Finding:

@@ -5,7 +5,6 @@ from dataclasses import replace
 from functools import partial
 
 import torch
-from scipy.stats import rankdata
 from torch import Tensor, nn
 
 from thalweg.core.catalogue import catalogue
@@ -15,6 +14,7 @@ from thalweg.core.recipe import Recipe
 from thalweg.core.seeds import derive_seed
 from thalweg.core.verdicts import typical, within
 from thalweg.diagnostics import long_tail_cost, memorization_scores
+from thalweg.diagnostics._ranking import area_under_roc
 from thalweg.problems.digits import parts
 from thalweg.problems.digits_noisy import mislabelled
 from thalweg.problems.nets import mlp
@@ -138,8 +138,8 @@ def wrong_labels(seed: int, size: Size) -> Mapping[str, float]:
     error = (~own & found.included).sum(0) / found.included.sum(0)
     wrong = label != right
     return {
-        "area, memorization": _area(found.scores, wrong),
-        "area, training error": _area(error, wrong),
+        "area, memorization": area_under_roc(found.scores, wrong),
+        "area, training error": area_under_roc(error, wrong),
         "score of wrong labels": float(found.scores[wrong].mean()),
         "score of right labels": float(found.scores[~wrong].mean()),
     }
@@ -153,10 +153,3 @@ def finds_wrong_labels(figures: Figures) -> Finding:
         f"scores are {numbers[2].ours:.2f} and {numbers[3].ours:.2f} in the mean."
     )
     return Finding(within(numbers[0], 0.9), sentence, tuple(numbers))
-
-
-def _area(scores: Tensor, wrong: Tensor) -> float:
-    ranks = torch.from_numpy(rankdata(scores))
-    n_wrong = int(wrong.sum())
-    excess = ranks[wrong].sum() - n_wrong * (n_wrong + 1) / 2
-    return float(excess / (n_wrong * (len(wrong) - n_wrong)))
