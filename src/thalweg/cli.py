@@ -386,11 +386,11 @@ def scale(
         if as_json:
             typer.echo(json.dumps(asdict(found), indent=2))
             return
-        typer.echo(f"Peak learning rate: {found.lr:.3g}, after 2000 steps of warm-up")
-        typer.echo("Final learning rate: 1e-05, at the end of a cosine, whatever the peak")
-        sequences = (
-            "" if found.batch_sequences is None else f" ({found.batch_sequences:.0f} sequences)"
+        typer.echo(
+            f"Peak learning rate: {found.lr:.3g}, after {found.warmup_steps} steps of warm-up"
         )
+        typer.echo(f"Final learning rate: {found.final_lr:g}, at the end of a cosine")
+        sequences = f" ({found.batch_sequences:.0f} sequences)" if found.batch_sequences else ""
         typer.echo(f"Batch: {found.batch_tokens:.3g} tokens{sequences}")
 
     _guard(act)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,12 +24,16 @@ class Hyperparameters:
         batch_tokens: Tokens in a batch.
         batch_sequences: Sequences in a batch; None where their length is not given.
         extrapolated: What lies outside the ranges that the law was fitted to, in sentences.
+        warmup_steps: Steps in which the learning rate rises to its peak; None where unknown.
+        final_lr: Learning rate at the end of a cosine, whatever the peak; None where unknown.
     """
 
     lr: float
     batch_tokens: float
     batch_sequences: float | None = None
     extrapolated: tuple[str, ...] = ()
+    warmup_steps: int | None = None
+    final_lr: float | None = None
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,7 @@ def step_law(
             `extrapolated`. Acts only there.
 
     Returns:
-        Learning rate and batch size.
+        Learning rate, with the schedule it belongs to, and batch size.
 
     Raises:
         ValueError: If a number is not positive, or outside its range without `extrapolate`.
@@ -132,7 +136,8 @@ def step_law(
         Pretraining, 2025, arXiv 2503.04715. Differs: nothing; the authors' own tool keeps more
         digits than the paper prints, and gives a rate that is 2 % higher in the example.
     """
-    return _PUBLISHED.predict(n_params, n_tokens, seq_len=seq_len, extrapolate=extrapolate)
+    found = _PUBLISHED.predict(n_params, n_tokens, seq_len=seq_len, extrapolate=extrapolate)
+    return replace(found, warmup_steps=2000, final_lr=1e-5)
 
 
 def fit_hyperparameter_law(
