@@ -121,8 +121,12 @@ def resume(example: Example, saved: Path) -> tuple[Tensor, Tensor]:
 
 def compiled(example: Example, saved: Path) -> Tensor:
     """Make steps with `compile=True`, traced but not translated to machine code."""
-    compile_ = functools.partial(torch.compile, backend="aot_eager")
-    with mock.patch("torch.compile", side_effect=compile_) as called:
+    compile_ = torch.compile
+
+    def traced(function: Callable[..., None], **_: Any) -> Callable[..., None]:
+        return compile_(function, dynamic=True, backend="aot_eager")
+
+    with mock.patch("torch.compile", side_effect=traced) as called:
         params = optimizing.parameters(example)
         optimizer = optimizing.make(example, params, compile=True)
         result = optimizing.run(example, optimizer, params, STEPS)

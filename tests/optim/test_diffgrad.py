@@ -117,10 +117,16 @@ def test_packing_groups_and_order_change_nothing():
     assert torch.equal(run(DiffGrad(params[::-1], 0.1), params, 5), together)
 
 
+def large():
+    """Return two parameters of one shape, each too large to be packed with others."""
+    generator = torch.Generator().manual_seed(1)
+    return [torch.nn.Parameter(torch.randn(200, 200, generator=generator)) for _ in range(2)]
+
+
 def test_compiled_equals_eager_and_does_not_compile_again():
     results = []
     for compiled in (False, True):
-        params = parameters(torch.float32)
+        params = large()
         optimizer = DiffGrad(
             params, 0.1, weight_decay=0.1, decoupled_weight_decay=True, compile=compiled
         )

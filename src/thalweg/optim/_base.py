@@ -16,6 +16,7 @@ from torch.nn import Parameter
 from torch.optim.optimizer import ParamsT
 
 _PACK = 2**15  # elements; about where the fixed cost of a call equals copying a tensor to and fro
+_TOGETHER = 16  # packs; twice as many take twice as long to compile and save microseconds each
 _ALIGN = 64  # elements; whole vectors in every dtype, so no element takes a scalar remainder loop
 
 
@@ -43,7 +44,7 @@ class ElementwiseOptimizer(torch.optim.Optimizer):
         defaults = {name: value for name, value in arguments.items() if name not in others}
         self.validate(defaults)
         super().__init__(params, defaults)
-        self._packings: dict[tuple[Any, ...], list[_Pack]] = {}
+        self._packings: dict[tuple[Any, ...], list[list[_Pack]]] = {}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take over the state of a pickle, a deep copy or a loaded state dict."""
@@ -125,44 +126,56 @@ class ElementwiseOptimizer(torch.optim.Optimizer):
                     state[name] = torch.zeros_like(p, memory_format=torch.preserve_format)
             state["step"] += 1
             alike.setdefault((state["step"], p.dtype, p.device), []).append(p)
-        for (step, _, _), members in alike.items():
-            update: Callable[..., None] = self.update
-            numbers: dict[str, Any] = dict(self.coefficients(group, step))
-            if group["compile"]:  # numbers as tensors, so that new values are no new program
-                update = _compiled(update)
-                numbers = {k: torch.tensor(x, dtype=torch.float64) for k, x in numbers.items()}
-            numbers.update((name, group[name]) for name in self.constants)
-            for pack in self._packs(members):
-                rows = self._load(pack)
-                if group["maximize"]:
-                    rows[1] = -rows[1]
-                update(*rows, **numbers)
-                pack.store(rows[0])
+        for (step, dtype, _), members in alike.items():
+            numbers = self.coefficients(group, step)
+            constants = {name: group[name] for name in self.constants}
+            if group["compile"]:  # numbers as a tensor, so that new values are no new program
+                precise = torch.promote_types(dtype, torch.float32)
+                values = torch.tensor(list(numbers.values()), dtype=precise)
+            for packs in self._packs(members, together=_TOGETHER if group["compile"] else 1):
+                rows = [self._load(pack, group["maximize"]) for pack in packs]
+                if group["compile"]:
+                    _compiled(self.update, len(rows))(rows, tuple(numbers), values, **constants)
+                else:
+                    self.update(*rows[0], **numbers, **constants)
+                for pack, row in zip(packs, rows, strict=True):
+                    pack.store(row[0])
 
-    def _load(self, pack: _Pack) -> list[Tensor]:
+    def _load(self, pack: _Pack, maximize: bool) -> list[Tensor]:
         """Return the operands of one update: parameter, inputs, state."""
         columns = zip(*([p, *self.inputs(p)] for p in pack.params), strict=True)
         rows = [pack.load(i, column) for i, column in enumerate(columns)]
-        states = [self.state[p] for p in pack.params]
-        return rows + [pack.keep(name, states) for name in self.state_names]
+        if maximize:
+            rows[1] = -rows[1]
+        return rows + pack.keep(self.state_names, [self.state[p] for p in pack.params])
 
-    def _packs(self, params: list[Tensor]) -> list[_Pack]:
-        """Divide parameters of one dtype and device into packs, the same while they are."""
+    def _packs(self, params: list[Tensor], together: int) -> list[list[_Pack]]:
+        """Divide parameters of one dtype and device into packs, the same while they are.
+
+        Packs of one shape come together, up to so many.
+        """
         like = params[0]
-        key = like.dtype, like.device, *map(id, params)  # of tensors that the packs keep alive
+        key = like.dtype, like.device, together, *map(id, params)  # tensors that packs keep alive
         if key not in self._packings:
             if len(self._packings) == 32:  # gradients come and go in ever new combinations
                 self._packings.clear()
             packs: list[list[Tensor]] = []
             room = -1
             for p in params:
-                alone = p.numel() >= _PACK or type(p) not in (Tensor, Parameter)
+                alone = p.numel() >= _PACK or not _is_plain(p)
                 if alone or p.numel() > room:
                     packs.append([])
                     room = _PACK
                 packs[-1].append(p)
                 room = -1 if alone else room - p.numel()
-            self._packings[key] = [_Pack(pack) for pack in packs]
+            alike: dict[tuple[int, ...], list[_Pack]] = {}
+            for pack in map(_Pack, packs):
+                alike.setdefault(pack.shape, []).append(pack)
+            self._packings[key] = [
+                some[first : first + together]
+                for some in alike.values()
+                for first in range(0, len(some), together)
+            ]
         return self._packings[key]
 
 
@@ -171,13 +184,16 @@ class _Pack:
 
     def __init__(self, params: list[Tensor]) -> None:
         self.params = params
-        self.single = len(params) == 1
-        self.plain = type(params[0]) in (Tensor, Parameter)  # and not a DTensor, say
+        self.plain = _is_plain(params[0])
         self.sizes = [p.numel() for p in params]
         self.length = sum(self.sizes)
+        self.alone = len(params) == 1 and self.length >= _PACK
         if self.length < _PACK:
             self.length = _ALIGN * max(1, math.ceil(self.length / _ALIGN))
+        self.shape = (self.length,) if self.plain else tuple(params[0].shape)
         self.rows: dict[int | str, tuple[Tensor, list[Tensor]]] = {}
+        self.kept: list[Tensor] = []
+        self.flat = torch.empty(0)
 
     def row(self, key: int | str) -> tuple[Tensor, list[Tensor]]:
         """Return a flat row of this pack and the view of it for each parameter."""
@@ -191,25 +207,33 @@ class _Pack:
 
     def load(self, key: int, tensors: Sequence[Tensor]) -> Tensor:
         """Return the tensors end to end: copied, unless a single one lies so already."""
+        x = tensors[0]
         if not self.plain:
-            return tensors[0].detach()
-        if self.single and self.sizes[0] == self.length and tensors[0].is_contiguous():
-            return tensors[0].view(-1).data  # not known as a view, or torch.compile would care
-        row, views = self.row(key)
-        torch._foreach_copy_(views, list(tensors))
-        return row
+            return x.detach()
+        if not (self.alone and x.is_contiguous()):
+            row, views = self.row(key)
+            torch._foreach_copy_(views, list(tensors))
+            return row
+        if key == 0 and self.flat.data_ptr() == x.data_ptr():
+            return self.flat
+        flat = x.view(-1).data  # not known as a view, or torch.compile would care
+        if key == 0:
+            self.flat = flat  # a parameter's; to hold a gradient's would keep its memory
+        return flat
 
-    def keep(self, name: str, states: list[dict[str, Tensor]]) -> Tensor:
-        """Return a state end to end: it moves here once, and again if it was replaced since."""
+    def keep(self, names: Sequence[str], states: list[dict[str, Tensor]]) -> list[Tensor]:
+        """Return states end to end: they move here once, and again if they were replaced since."""
         if not self.plain:
-            return states[0][name]
-        row, views = self.row(name)
-        held = [state[name] for state in states]
-        if not all(map(operator.is_, held, views)):
-            torch._foreach_copy_(views, held)
-            for state, view in zip(states, views, strict=True):
-                state[name] = view
-        return row
+            return [states[0][name] for name in names]
+        held = [state[name] for name in names for state in states]
+        if len(self.kept) != len(held) or not all(map(operator.is_, held, self.kept)):
+            for name in names:
+                _, views = self.row(name)
+                torch._foreach_copy_(views, [state[name] for state in states])
+                for state, view in zip(states, views, strict=True):
+                    state[name] = view
+            self.kept = [state[name] for name in names for state in states]
+        return [self.rows[name][0] for name in names]
 
     def store(self, row: Tensor) -> None:
         """Copy the updated row of parameters back, unless it is the parameter itself."""
@@ -225,9 +249,17 @@ def adam_coefficients(group: dict[str, Any], step: int, power: float = 0.5) -> d
         "rate": group["lr"] * unit / (1 - beta1**step),
         "eps": group["eps"] * unit,
         "keep": 1 - group["lr"] * group["weight_decay"],
-        "beta1": beta1,
-        "beta2": beta2,
+        "weight1": 1 - beta1,
+        "weight2": 1 - beta2,
     }
+
+
+def average_(mean: Tensor, x: Tensor, weight: float) -> None:
+    """Move a running mean towards `x` in place, by a weight in [0, 1]."""
+    if torch.compiler.is_compiling():
+        mean.add_((x - mean) * weight)  # `lerp_` would be compiled to both of its branches
+    else:
+        mean.lerp_(x, weight)
 
 
 def check(name: str, value: Any, expected: str, accepts: Callable[[Any], bool]) -> None:
@@ -265,10 +297,27 @@ def keyed_generator(device: torch.device, *key: int) -> torch.Generator:
     return torch.Generator(device).manual_seed(int.from_bytes(digest) >> 1)
 
 
+def _is_plain(p: Tensor) -> bool:
+    return type(p) in (Tensor, Parameter)  # and not a DTensor, say
+
+
 def _are_decay_rates(betas: Any) -> bool:
     return len(betas) == 2 and all(0 <= beta < 1 for beta in betas)
 
 
 @functools.cache
-def _compiled(update: Callable[..., None]) -> Callable[..., None]:
-    return torch.compile(update, dynamic=True)
+def _compiled(update: Callable[..., None], count: int) -> Callable[..., None]:
+    """Return the update of so many packs of one shape as one program: calls cost microseconds."""
+
+    def program(
+        packs: list[list[Tensor]], names: tuple[str, ...], values: Tensor, **constants: Any
+    ) -> None:
+        numbers = dict(zip(names, values.unbind(), strict=True))
+        for rows in packs:
+            update(*rows, **numbers, **constants)
+
+    # torch limits the programs compiled from one code object: each update and count has its own
+    program.__code__ = program.__code__.replace(co_name=f"{update.__qualname__}_of_{count}")
+    # loops over unrelated packs, joined into one, would run through too much memory at a time
+    options: dict[str, Any] = {"cpp.max_horizontal_fusion_size": 4, "size_asserts": False}
+    return torch.compile(program, dynamic=True, options=options)

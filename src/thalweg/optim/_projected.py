@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from thalweg.optim._base import ElementwiseOptimizer, check
+from thalweg.optim._base import ElementwiseOptimizer, average_, check
 
 _STACK = 2**16  # elements; beyond, a matrix takes longer than the calls that stacking it spares
 
@@ -66,12 +66,12 @@ class ProjectedOptimizer(ElementwiseOptimizer):
         rate: float,
         eps: float,
         keep: float,
-        beta1: float,
-        beta2: float,
+        weight1: float,
+        weight2: float,
     ) -> None:
         """Apply one step of AdamW to tensors of one shape, in place."""
-        exp_avg.lerp_(g, 1 - beta1)
-        exp_avg_sq.lerp_(g * g, 1 - beta2)
+        average_(exp_avg, g, weight1)
+        average_(exp_avg_sq, g * g, weight2)
         p.mul_(keep).addcdiv_(exp_avg, exp_avg_sq.sqrt().add_(eps), value=-rate)
 
     def _advance(self, group: dict[str, Any], params: list[Tensor]) -> None:

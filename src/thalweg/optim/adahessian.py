@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from thalweg.optim._base import ElementwiseOptimizer, adam_coefficients, check
+from thalweg.optim._base import ElementwiseOptimizer, adam_coefficients, average_, check
 from thalweg.optim._distributed import average_over_processes, is_distributed
 from thalweg.optim._hessian import hessian_products
 
@@ -132,14 +132,14 @@ class AdaHessian(ElementwiseOptimizer):
         rate: float,
         eps: float,
         keep: float,
-        beta1: float,
-        beta2: float,
+        weight1: float,
+        weight2: float,
         hessian_power: float,
         weight_decay: float,
     ) -> None:
         """Apply one step to tensors of one shape, in place."""
-        exp_avg.lerp_(g, 1 - beta1)
-        exp_hessian_diag_sq.lerp_(h * h, 1 - beta2)
+        average_(exp_avg, g, weight1)
+        average_(exp_hessian_diag_sq, h * h, weight2)
         denominator = exp_hessian_diag_sq.pow(hessian_power / 2).add_(eps)
         if weight_decay:
             p.mul_(keep)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from thalweg.optim._base import ElementwiseOptimizer
+from thalweg.optim._base import ElementwiseOptimizer, average_
 
 
 class DiffGrad(ElementwiseOptimizer):
@@ -81,8 +82,8 @@ class DiffGrad(ElementwiseOptimizer):
         rate: float,
         eps: float,
         keep: float,
-        beta1: float,
-        beta2: float,
+        weight1: float,
+        weight2: float,
         weight_decay: float,
         decoupled_weight_decay: bool,
     ) -> None:
@@ -91,8 +92,12 @@ class DiffGrad(ElementwiseOptimizer):
             p.mul_(keep)
         elif weight_decay:
             g = g + weight_decay * p
-        exp_avg.lerp_(g, 1 - beta1)
-        exp_avg_sq.lerp_(g * g, 1 - beta2)
-        friction = previous_grad.sub_(g).abs_().sigmoid_()
-        p.addcdiv_(friction.mul_(exp_avg), exp_avg_sq.sqrt().add_(eps), value=-rate)
+        average_(exp_avg, g, weight1)
+        average_(exp_avg_sq, g * g, weight2)
+        change = previous_grad.sub_(g).abs_()
+        denominator = exp_avg_sq.sqrt().add_(eps)
+        if torch.compiler.is_compiling():  # where one division costs less than two
+            p.addcdiv_(exp_avg, denominator * (1 + torch.exp(-change)), value=-rate)
+        else:
+            p.addcdiv_(change.sigmoid_().mul_(exp_avg), denominator, value=-rate)
         previous_grad.copy_(g)

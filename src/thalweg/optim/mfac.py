@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torch.optim.optimizer import ParamsT
 
 from thalweg.linalg._gram import combine, factorised, replace_row
-from thalweg.optim._base import ElementwiseOptimizer, check
+from thalweg.optim._base import ElementwiseOptimizer, average_, check
 
 _COMMON = ("n_grads", "damping", "history_dtype", "history_device")  # the window's, for all groups
 
@@ -107,14 +107,14 @@ class MFAC(ElementwiseOptimizer):
     def coefficients(self, group: dict[str, Any], step: int) -> dict[str, float]:
         """Return the numbers in `update` that may change from step to step."""
         keep = 1 - group["lr"] * group["weight_decay"]
-        return {"lr": group["lr"], "momentum": group["momentum"], "keep": keep}
+        return {"lr": group["lr"], "weight": 1 - group["momentum"], "keep": keep}
 
     @staticmethod
     def update(
-        p: Tensor, u: Tensor, momentum_buffer: Tensor, *, lr: float, momentum: float, keep: float
+        p: Tensor, u: Tensor, momentum_buffer: Tensor, *, lr: float, weight: float, keep: float
     ) -> None:
         """Apply one step to tensors of one shape, in place."""
-        momentum_buffer.lerp_(u, 1 - momentum)
+        average_(momentum_buffer, u, weight)
         p.mul_(keep).add_(momentum_buffer, alpha=-lr)
 
     def prepare(self) -> bool:
