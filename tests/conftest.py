@@ -1,6 +1,12 @@
+import os
+
 from hypothesis import settings
 
 from tests.laws.counting import pytest_configure  # noqa: F401
+
+# Tests run side by side on all cores: threads of one would spin while they wait for a core, in the
+# workers of a race, which ask for threads of their own, as well.
+os.environ |= {"OMP_NUM_THREADS": "1", "OMP_THREAD_LIMIT": "1"}
 
 # Machines that run tests are shared: an example may take its time, and must be the same each time.
 settings.register_profile("thalweg", deadline=None, derandomize=True)

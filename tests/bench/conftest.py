@@ -1,9 +1,11 @@
+import importlib
 import tempfile
 import warnings
 from pathlib import Path
 
 import pytest
 
+from tests.bench.racing import STAND_IN
 from thalweg.bench import store as store_module
 
 MEMORY = Path("/dev/shm")  # commits there need not wait for a disk
@@ -36,3 +38,10 @@ def no_warnings():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         yield
+
+
+@pytest.fixture
+def torchless(monkeypatch):
+    """Let the workers of engines do without torch."""
+    importlib.import_module("torch")  # but not this process
+    monkeypatch.syspath_prepend(STAND_IN)

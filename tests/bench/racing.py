@@ -19,6 +19,9 @@ from thalweg.bench.work import execute
 from thalweg.core.recipe import Ingredient, Recipe
 
 ROOT = Path(__file__).parents[2]
+STAND_IN = str(
+    Path(__file__).parent / "stand_in"
+)  # workers look here first where it is in the path
 
 
 def recipe(method, **arguments):
@@ -129,6 +132,8 @@ def main(store, log, *, seconds, jobs, grace, whole):
         from thalweg import compare
         from thalweg.bench.compare import Interrupted
 
+    sys.path.insert(0, STAND_IN)
+    if whole:
         try:
             done = compare(problem, [GOOD, FAIR], trials=3, seeds=2, jobs=jobs, store=store)
         except Interrupted as interrupted:

@@ -115,6 +115,7 @@ def test_what_is_wrong_with_a_job_is_no_death_of_its_worker(folder):
     engine.close()
 
 
+@pytest.mark.usefixtures("torchless")
 def test_a_worker_that_dies_loses_its_own_run_and_no_other(folder, path):
     problem = Tiny(log=str(folder / "log"), seconds=0.3)
     mortal = dies_once(str(folder / "died"))
@@ -127,6 +128,7 @@ def test_a_worker_that_dies_loses_its_own_run_and_no_other(folder, path):
     assert outcomes(carried.runs) == outcomes(race(plan, folder / "other", Inline(Tiny())).runs)
 
 
+@pytest.mark.usefixtures("torchless")
 def test_a_run_that_kills_every_worker_fails_and_ranks_worst(folder, path, monkeypatch):
     monkeypatch.setattr(comparison_module, "ATTEMPTS", 2)
     problem = Tiny(log=str(folder / "log"))

@@ -369,7 +369,9 @@ def as_plain(runs):
     return json.loads(json.dumps(runs))
 
 
-def test_a_race_goes_on_after_its_program_was_killed(folder, path, undisturbed, impatient):
+def test_a_race_goes_on_after_its_program_was_killed(
+    folder, path, undisturbed, impatient, torchless
+):
     log = folder / "log"
     for n in (2, 7):
         program = start(path, log, seconds=0.2)

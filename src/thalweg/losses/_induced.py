@@ -55,9 +55,13 @@ def check_images(input: Tensor, target: Tensor) -> None:
         raise ValueError(f"input is {input.dtype}; give real numbers")
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
 def matchings(x: Tensor, y: Tensor, sign: int, comparison: Comparison) -> Matchings:
     """Match the features of superlevel sets (sign -1) or of sublevel sets (sign 1)."""
+    # Not a decorator, with which the import would load torch's compiler.
+    return torch.compiler.disable(_matchings)(x, y, sign, comparison)  # type: ignore[no-any-return]
+
+
+def _matchings(x: Tensor, y: Tensor, sign: int, comparison: Comparison) -> Matchings:
     first, second = (sign * image.detach().cpu().double().numpy() for image in (x, y))
     return _match(first, second, comparison)
 

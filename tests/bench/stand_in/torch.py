@@ -1,0 +1,18 @@
+"""What workers import as torch where their runs have no use for it, and start in no time."""
+
+
+class _Anything:
+    def __getattr__(self, name):
+        return self
+
+    def __call__(self, *values, **options):
+        return self
+
+    def __bool__(self):
+        return False
+
+
+def __getattr__(name):
+    if name.startswith("__"):
+        raise AttributeError(name)
+    return _Anything()
