@@ -300,7 +300,8 @@ def watch(
 
 def is_activation(part: nn.Module) -> bool:
     """Tell whether a module is one of torch's activations."""
-    return type(part).__module__ == nn.Tanh.__module__
+    beside = nn.MultiheadAttention  # which torch keeps in the same file
+    return type(part).__module__ == nn.Tanh.__module__ and not isinstance(part, beside)
 
 
 def is_plain(model: nn.Module) -> bool:
