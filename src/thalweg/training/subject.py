@@ -14,6 +14,7 @@ from torch.utils.data import Dataset, IterableDataset
 from thalweg.core.recipe import Recipe
 from thalweg.core.seeds import derive_seed
 from thalweg.core.trace import Diverged, Point
+from thalweg.diagnostics.memorization import Store
 from thalweg.training.batches import Batch, Batches, leaves, part, select
 from thalweg.training.loop import Training
 from thalweg.training.problem import TrainingProblem, evaluating, join
@@ -61,6 +62,7 @@ class Subject:
         seed: Of its run.
         device: Where the model lives.
         run: As it was watched; none of a checkpoint.
+        store: What keeps the parts of long measurements, so that they go on after a crash.
     """
 
     problem: TrainingProblem
@@ -70,6 +72,7 @@ class Subject:
     seed: int = 0
     device: str = "cpu"
     run: Run | None = field(default=None, repr=False)
+    store: Store | None = field(default=None, repr=False)
     _rows: dict[tuple[str, int], Batch] = field(default_factory=dict, init=False, repr=False)
     _outputs: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
 
