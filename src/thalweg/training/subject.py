@@ -16,7 +16,7 @@ from thalweg.core.seeds import derive_seed
 from thalweg.core.trace import Diverged, Point
 from thalweg.diagnostics.memorization import Store
 from thalweg.training.batches import Batch, Batches, leaves, part, select
-from thalweg.training.loop import Training
+from thalweg.training.loop import Training, trained
 from thalweg.training.problem import TrainingProblem, evaluating, join
 from thalweg.training.setup import Loss, Setup, apply_model
 
@@ -198,33 +198,16 @@ class Subject:
             number: Of the training: each has another seed.
             longest: Steps at most.
         """
-        held: list[nn.Module] = []
-
-        def hold(model: nn.Module) -> dict[str, float]:
-            held[:] = [model]
-            return {}
-
         steps = min(self.steps, longest)
         setup = self.problem.setup(self.seed + number, steps=steps, device=self.device)
         batches = Batches(data, self.batch_size, seed=number, device=self.device)
-        setup = self.problem.apply(self.recipe, replace(setup, batches=batches))
-        torch.manual_seed(setup.seed)
-        for _ in setup.loop(replace(setup, evaluate=hold, evaluations=1)):
-            pass
-        return held[0]
+        *_, model = trained(self.problem.apply(self.recipe, replace(setup, batches=batches)))
+        return model
 
     def replay(self, *, seed: int | None = None, steps: int | None = None) -> Iterator[nn.Module]:
         """Train anew; yield the model before the first step and again after every step."""
         setup = self.setup(seed=seed, steps=steps)
-        held: list[nn.Module] = []
-
-        def hold(model: nn.Module) -> dict[str, float]:
-            held[:] = [model]
-            return {}
-
-        torch.manual_seed(setup.seed)
-        for _ in setup.loop(replace(setup, evaluate=hold, evaluations=setup.steps)):
-            yield held[0]
+        yield from trained(setup, setup.steps)
 
 
 def watch(
