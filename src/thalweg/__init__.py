@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from thalweg.bench.compare import compare
+    from thalweg.bench.store import Kept
     from thalweg.core.catalogue import catalogue
     from thalweg.core.errors import UserError
     from thalweg.core.problem import Metric, Problem
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Kept": "thalweg.bench.store",
     "Metric": "thalweg.core.problem",
     "Problem": "thalweg.core.problem",
     "TrainingProblem": "thalweg.training.problem",
@@ -29,6 +31,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Kept",
     "Metric",
     "Problem",
     "TrainingProblem",

@@ -194,6 +194,12 @@ def diagnose(
         typer.Option(help="classification or regression, where a file leaves it open."),
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
+    store: Annotated[
+        str | None,
+        typer.Option(
+            help="SQLite file or URL of a database: what trains many models goes on from there."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of initial weights and order of the data.")] = 0,
     report: Annotated[Path, typer.Option(help="HTML file to write.")] = Path(
         "thalweg-diagnosis.html"
@@ -236,6 +242,7 @@ def diagnose(
                 only=only,
                 time=time,
                 device=device,
+                store=store,
                 seed=seed,
                 say=lambda line: typer.echo(line, err=True),
                 command=shlex.join(["thalweg", *sys.argv[1:]]),

@@ -2,8 +2,7 @@ import pytest
 
 from tests.bench.racing import Inline, comparison, log_of, outcomes, race
 from tests.bench.tiny import FAILS, FAIR, GOOD, Tiny
-from thalweg.bench.budget import Budget
-from thalweg.bench.comparison import CALIBRATION_STEPS, affordable_steps
+from thalweg.bench.budget import CALIBRATION_STEPS, Budget, affordable_steps
 from thalweg.bench.work import Record
 from thalweg.core.trace import Cost, Point, Trace
 
@@ -54,10 +53,10 @@ def calibration(*points, outcome="finished"):
 
 def test_steps_are_afforded_by_the_speed_after_the_first_step():
     measured = calibration(Cost(), Cost(steps=31, seconds=5.0, startup=2.0))  # 0.1 s a step
-    assert affordable_steps(measured, 12.0) == 101
-    assert affordable_steps(measured, 22.0) == 201
-    assert affordable_steps(measured, 2.5) == 6
-    assert affordable_steps(measured, 1.0) == 1  # a run has a step, however long it takes
+    assert affordable_steps(measured.trace, 12.0) == 101
+    assert affordable_steps(measured.trace, 22.0) == 201
+    assert affordable_steps(measured.trace, 2.5) == 6
+    assert affordable_steps(measured.trace, 1.0) == 1  # a run has a step, however long it takes
 
 
 @pytest.mark.parametrize(
@@ -72,7 +71,7 @@ def test_steps_are_afforded_by_the_speed_after_the_first_step():
     ids=["no points", "no steps", "one step", "no seconds", "failed"],
 )
 def test_what_cannot_be_measured_is_judged_by_a_short_run(measured):
-    assert affordable_steps(measured, 60.0) == CALIBRATION_STEPS
+    assert affordable_steps(measured.trace, 60.0) == CALIBRATION_STEPS
 
 
 def carry(path, log, budget, per_step=2**-7):

@@ -15,7 +15,7 @@ from tests.bench.contention import PARAMETERS, SHELF, SPACE, record
 from tests.bench.racing import Inline, answer, comparison, log_of, outcomes, race, start
 from tests.bench.tiny import FAILS, FAIR, GOOD, Tiny
 from thalweg.bench.comparison import Race
-from thalweg.bench.store import Shelf, Store
+from thalweg.bench.store import Kept, Shelf, Store
 from thalweg.core.errors import StoreError
 
 pytest.importorskip("psycopg", reason="psycopg is not installed: pip install 'thalweg[postgres]'")
@@ -88,6 +88,14 @@ def test_rows(url):
     assert other.comparisons() == {"race": {"started": 1.0}}
     store.close()
     other.close()
+
+
+def test_what_is_kept(url):
+    one = Kept(url, of="rounds")
+    one["first"] = "1" * 100_000
+    other = Kept(url, of="rounds")
+    assert (other.get("first"), other.get("second")) == ("1" * 100_000, None)
+    assert Kept(url, of="others").get("first") is None
 
 
 def test_a_race(url, path):

@@ -12,7 +12,7 @@ from sqlalchemy import make_url
 
 from tests.bench import contention
 from tests.bench.contention import PARAMETERS, SHELF, SPACE, record
-from thalweg.bench.store import LONGEST_NAME, Shelf, Store, _open
+from thalweg.bench.store import LONGEST_NAME, Kept, Shelf, Store, _open
 from thalweg.bench.work import Record
 from thalweg.core.errors import StoreError
 from thalweg.core.method import Choice
@@ -277,6 +277,22 @@ def test_a_store_that_may_only_be_read_is_read_and_says_so_when_written(store, p
     with pytest.raises(StoreError, match=r"no longer works \(attempt to write a readonly database"):
         only.remember("other", {"started": 2.0})
     only.close()
+
+
+def test_texts_are_kept_beside_the_runs(store, path):
+    store.finish(claim(store), record(), 1.0)
+    one, other = Kept(str(path), of="rounds"), Kept(str(path), of="others")
+    one["a"] = "1" * 100_000
+    other["a"] = "ü 🎉"
+    assert Kept(str(path), of="rounds").get("a") == "1" * 100_000
+    assert (other.get("a"), other.get("b")) == ("ü 🎉", None)
+    assert store.find(SHELF) == {"a": record()}
+    only = Kept(f"sqlite:///file:{path}?mode=ro&uri=true", of="rounds")
+    assert only.get("a") == "1" * 100_000
+    with pytest.raises(StoreError, match=r"no longer works \(attempt to write a readonly database"):
+        only["b"] = "2"
+    for kept in (one, other, only):
+        kept.close()
 
 
 def test_a_password_is_not_shown(monkeypatch):

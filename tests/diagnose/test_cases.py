@@ -9,7 +9,7 @@ from thalweg.diagnosis.examine import instruments
 CASES = {case.name: case for case in (*FAULTY, *HEALTHY)}
 DEAR = (
     *("labels", "learning-rate", "curvature", "largest-rate", "coherence", "spikes", "sharpness"),
-    *("bounds", "memorization"),
+    *("bounds", "memorization", "information"),
 )
 CHEAP = [name for name in instruments() if name not in DEAR]
 

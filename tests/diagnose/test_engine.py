@@ -8,11 +8,13 @@ import torch
 from torch import nn
 
 from thalweg import TrainingProblem, UserError, diagnose
+from thalweg.bench.budget import Budget
 from thalweg.core.catalogue import catalogue
 from thalweg.core.instrument import Instrument, Reading, Symptom
 from thalweg.diagnosis import Interrupted, examine
-from thalweg.diagnosis.diagnose import _affordable
-from thalweg.training import watch
+from thalweg.diagnosis.diagnose import _length
+from thalweg.papers.diagnostics import _memorization_reading
+from thalweg.training import Subject, watch
 
 INPUTS = torch.randn(120, 3, generator=torch.Generator().manual_seed(0))
 FAULT = Symptom("x", "fault", "it is broken", "Seen.", "Certain.", "Much.", ("adamw",))
@@ -156,4 +158,27 @@ def test_rows_of_a_data_set_come_with_their_positions():
 
 
 def test_a_budget_of_seconds_becomes_steps():
-    assert _affordable(toy(), catalogue().recipe("sgd"), 5.0, "cpu") > 20
+    recipe = catalogue().recipe("sgd")
+    assert _length(toy(), recipe, Budget(seconds=5.0), "cpu") > 30
+    assert _length(toy(), recipe, Budget(steps=7), "cpu") == 7
+    assert _length(toy(), recipe, Budget(), "cpu") == 20
+
+
+def test_memorization_goes_on_from_a_store(monkeypatch, tmp_path):
+    trained, train_on = [], Subject.train_on
+
+    def counted(*given, **settings):
+        trained.append(1)
+        if len(trained) == 4:
+            raise KeyboardInterrupt
+        return train_on(*given, **settings)
+
+    monkeypatch.setattr(Subject, "train_on", counted)
+    monkeypatch.setattr(_memorization_reading, "ROUNDS", 25)
+    settings = {"only": "memorization", "budget": "2steps", "store": str(tmp_path / "kept.sqlite3")}
+    with pytest.raises(Interrupted):
+        diagnose(toy(), **settings)
+    (item,) = diagnose(toy(), **settings).examinations
+    assert (item.outcome, len(trained)) == ("done", 4 + 22)
+    diagnose(toy(), **settings | {"recipe": "sgd(lr=0.3)"})
+    assert len(trained) == 4 + 22 + 25

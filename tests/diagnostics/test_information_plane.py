@@ -24,6 +24,8 @@ def data():
         ({"every": 0}, "every is 0"),
         ({"bin_width": 0.0}, "bin_width is 0.0"),
         ({"noise_variance": -1.0}, "noise_variance is -1.0"),
+        ({"bin_width": (0.1, 0.1)}, "or one for each layer"),
+        ({"noise_variance": (0.0,)}, "give a positive number"),
         ({"layers": ["9"]}, "'9' is not one of"),
         ({"run": []}, "yields no models"),
         ({"run": [nn.Linear(3, 2)]}, "no activation modules"),

@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+import thalweg
 from thalweg.core.catalogue import catalogue
 from thalweg.diagnostics import long_tail_cost, memorization_scores
 from thalweg.papers.diagnostics._memorization_trials import subsampled
@@ -15,20 +16,32 @@ def majority(rows, seed):
     return LABELS[rows].mode().values.expand(6)
 
 
-def test_a_store_of_other_labels_or_settings_is_refused(tmp_path):
-    store = tmp_path / "rounds"
-    memorization_scores(majority, LABELS, rounds=30, store=store)
-    for labels, settings in ((1 - LABELS, {}), (LABELS, {"seed": 1}), (LABELS, {"keep": 0.5})):
-        with pytest.raises(ValueError, match="other labels, keep or seed"):
-            memorization_scores(majority, labels, rounds=30, store=store, **settings)
+@pytest.mark.parametrize("opened", [dict, lambda: thalweg.Kept("sqlite:///rounds.db", of="toy")])
+def test_rounds_go_on_from_a_store(tmp_path, monkeypatch, opened):
+    monkeypatch.chdir(tmp_path)
+    store, calls = opened(), []
+
+    def interrupted(rows, seed):
+        calls.append(seed)
+        if len(calls) == 6:
+            raise KeyboardInterrupt
+        return majority(rows, seed)
+
+    with pytest.raises(KeyboardInterrupt):
+        memorization_scores(interrupted, LABELS, rounds=20, store=store)
+    if not isinstance(store, dict):
+        store.close()
+        store = opened()
+    found = memorization_scores(interrupted, LABELS, rounds=20, store=store)
+    assert len(calls) == 6 + 15
+    assert torch.equal(found.scores, memorization_scores(majority, LABELS, rounds=20).scores)
+    memorization_scores(interrupted, 1 - LABELS, rounds=20, store=store)
+    assert len(calls) == 6 + 15 + 20
 
 
-def test_a_store_that_was_killed_at_birth_is_begun_again(tmp_path):
-    store = tmp_path / "rounds"
-    store.write_text('{"memoriz')
-    found = memorization_scores(majority, LABELS, rounds=30, store=store)
-    assert torch.equal(found.scores, memorization_scores(majority, LABELS, rounds=30).scores)
-    assert len(store.read_text().splitlines()) == 31
+def test_a_store_is_opened_first():
+    with pytest.raises(TypeError, match="open it: thalweg"):
+        memorization_scores(majority, LABELS, store="sqlite:///rounds.db")
 
 
 def test_progress_is_told_of_every_round():

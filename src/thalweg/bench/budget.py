@@ -3,6 +3,9 @@
 import re
 from dataclasses import dataclass
 
+from thalweg.core.trace import Trace
+
+CALIBRATION_STEPS = 30
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -49,3 +52,12 @@ class Budget:
         if self.seconds is not None:
             return f"{self.seconds:g} seconds"
         return "the problem's own"
+
+
+def affordable_steps(calibration: Trace, seconds: float) -> int:
+    """Return how many steps fit into a time, from a run of `CALIBRATION_STEPS`."""
+    points = calibration.points
+    if not calibration.is_result or not points or points[-1].cost.per_step <= 0:
+        return CALIBRATION_STEPS  # what fails so early needs no longer a run to be judged
+    cost = points[-1].cost
+    return max(1, 1 + int((seconds - cost.startup) / cost.per_step))

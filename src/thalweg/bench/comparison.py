@@ -9,7 +9,7 @@ from functools import cache
 from importlib.metadata import version
 from typing import Any, Literal, get_args
 
-from thalweg.bench.budget import Budget
+from thalweg.bench.budget import CALIBRATION_STEPS, Budget, affordable_steps
 from thalweg.bench.engines import Died, Engine
 from thalweg.bench.results import ProblemFacts, Run
 from thalweg.bench.store import Shelf, Store
@@ -20,7 +20,6 @@ from thalweg.core.recipe import Recipe
 from thalweg.core.seeds import derive_seed
 from thalweg.core.trace import Trace
 
-CALIBRATION_STEPS = 30
 ATTEMPTS = 3  # times a run is begun whose worker dies
 
 
@@ -123,7 +122,7 @@ class Comparison:
             (calibration,) = yield [wish("calibration", 0, recipe.defaults)]
             if calibration is None:
                 return
-            steps = affordable_steps(calibration, self.budget.seconds)
+            steps = affordable_steps(calibration.trace, self.budget.seconds)
 
         wishes = [wish("defaults", number, recipe.defaults) for number in range(self.seeds)]
         history: list[Trial] = []
@@ -344,18 +343,6 @@ class Race:
         value = trace.final(problem.judged if wish.job.final else problem.progress)
         worst = -math.inf if problem.better == "higher" else math.inf
         return worst if math.isnan(value) else value
-
-
-def affordable_steps(calibration: Record, seconds: float) -> int:
-    """Return how many steps of a contender fit into a time, from a short run of it."""
-    points = calibration.trace.points
-    if not calibration.trace.is_result or not points or points[-1].cost.steps < 2:
-        return CALIBRATION_STEPS  # what fails so early needs no longer a run to be judged
-    cost = points[-1].cost
-    per_step = (cost.seconds - cost.startup) / (cost.steps - 1)
-    if per_step <= 0:
-        return CALIBRATION_STEPS
-    return max(1, 1 + int((seconds - cost.startup) / per_step))
 
 
 @cache

@@ -6,7 +6,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -212,17 +212,7 @@ class Store:
 
     def _study(self, shelf: Shelf) -> Study:
         if shelf not in self._studies:
-            name = _shortened(shelf.name)
-            try:  # to read first: the report of a race needs no right to write
-                study = optuna.load_study(study_name=name, storage=self._storage)
-            except KeyError:
-                study = optuna.create_study(
-                    study_name=name,
-                    storage=self._storage,
-                    direction="maximize" if shelf.better == "higher" else "minimize",
-                    load_if_exists=True,
-                )
-            self._studies[shelf] = study
+            self._studies[shelf] = _study(self._storage, shelf)
         return self._studies[shelf]
 
     def _give_signs_of_life(self) -> None:
@@ -236,15 +226,74 @@ class Store:
                     break  # the database may answer again at the next beat
         self._storage.remove_session()
 
-    @contextmanager
-    def _errors_are_sentences(self) -> Iterator[None]:
-        try:
-            yield
-        except StorageInternalError as error:
-            raise StoreError(
-                f"the store {self.name} no longer works ({_reason(error)}); the same call goes on "
-                "from what it holds once it can be read and written again"
-            ) from error
+    def _errors_are_sentences(self) -> AbstractContextManager[None]:
+        return _errors_are_sentences(self.name)
+
+
+class Kept:
+    """Texts by name in a store, each written at once: what a long measurement has done so far.
+
+    Args:
+        url: As of :class:`Store`: races and measurements may share a database.
+        of: What is measured; another name where its code or settings change.
+
+    Raises:
+        StoreError: Where it cannot be opened, or, on writing, no longer answers.
+
+    Example:
+        >>> import thalweg
+        >>> kept = thalweg.Kept("sqlite://", of="rounds")  # in memory; sqlite:///file to go on from
+        >>> kept["round 1"] = "done"
+        >>> kept.get("round 1"), kept.get("round 2")
+        ('done', None)
+    """
+
+    def __init__(self, url: str, *, of: str = "measurement") -> None:
+        full = _full_url(url)
+        self.name = full.render_as_string(hide_password=True)
+        self._storage = _open(full)
+        with _errors_are_sentences(self.name):
+            self._study = _study(self._storage, Shelf(f"thalweg kept: {of}", "higher"))
+            self._known: dict[str, str] = self._study.user_attrs
+
+    def get(self, key: str, /) -> str | None:
+        """Return what is kept under a name, if anything is."""
+        return self._known.get(key)
+
+    def __setitem__(self, key: str, text: str, /) -> None:
+        """Keep a text under a name, for good."""
+        with _errors_are_sentences(self.name):
+            self._study.set_user_attr(key, text)
+        self._known[key] = text
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._storage.remove_session()
+        self._storage.engine.dispose()
+
+
+@contextmanager
+def _errors_are_sentences(name: str) -> Iterator[None]:
+    try:
+        yield
+    except StorageInternalError as error:
+        raise StoreError(
+            f"the store {name} no longer works ({_reason(error)}); the same call goes on "
+            "from what it holds once it can be read and written again"
+        ) from error
+
+
+def _study(storage: RDBStorage, shelf: Shelf) -> Study:
+    name = _shortened(shelf.name)
+    try:  # to read first: the report of a race needs no right to write
+        return optuna.load_study(study_name=name, storage=storage)
+    except KeyError:
+        return optuna.create_study(
+            study_name=name,
+            storage=storage,
+            direction="maximize" if shelf.better == "higher" else "minimize",
+            load_if_exists=True,
+        )
 
 
 def _full_url(url: str) -> URL:

@@ -35,6 +35,11 @@ class Cost:
     products: int = 0
     memory: int = 0
 
+    @property
+    def per_step(self) -> float:
+        """Seconds of a step after the first; 0 where there is none to tell by."""
+        return (self.seconds - self.startup) / (self.steps - 1) if self.steps > 1 else 0.0
+
     def after(self, first: "Cost") -> "Cost":
         """Return the bill where another run was needed first: its steps alone are not counted."""
         return Cost(

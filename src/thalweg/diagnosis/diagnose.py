@@ -1,18 +1,22 @@
 """``thalweg.diagnose``: what is wrong with a training, from one call."""
 
 import time as clock
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from thalweg.bench import wording
-from thalweg.bench.budget import Budget
+from thalweg.bench.budget import CALIBRATION_STEPS, Budget, affordable_steps
+from thalweg.bench.comparison import versions
+from thalweg.bench.store import Kept
 from thalweg.bench.wording import number
+from thalweg.bench.work import Job
 from thalweg.core.catalogue import catalogue
 from thalweg.core.errors import ProblemError, RecipeError, SettingError
 from thalweg.core.problem import Problem
 from thalweg.core.recipe import Recipe
-from thalweg.core.trace import Diverged, Point
+from thalweg.core.trace import Diverged, Point, Trace
 from thalweg.diagnosis.checkpoint import load_checkpoint
 from thalweg.diagnosis.examine import choose, examine
 from thalweg.diagnosis.results import Diagnosis, Examination
@@ -20,8 +24,6 @@ from thalweg.problems.loading import load_problem
 from thalweg.training.device import find_device
 from thalweg.training.problem import TrainingProblem
 from thalweg.training.subject import Subject, watch
-
-CALIBRATION = 20  # steps by which a budget of seconds is turned into steps
 
 
 class Interrupted(KeyboardInterrupt):
@@ -41,6 +43,7 @@ def diagnose(
     only: str | Sequence[str] | None = None,
     time: str = "5m",
     device: str = "auto",
+    store: str | None = None,
     seed: int = 0,
     say: Callable[[str], None] = lambda line: None,
     command: str | None = None,
@@ -63,6 +66,8 @@ def diagnose(
         only: Names of instruments, as a list or with commas between them; all if not given.
         time: How long the examination may take after the training: ``90s``, ``5m``, ``1h``.
         device: ``cpu``, ``cuda``, or ``auto`` for the best there is.
+        store: SQLite file or URL of a database in which an instrument that trains many models
+            keeps those it is done with; the same call goes on from there.
         seed: Of initial weights and order of the data.
         say: Called with lines about the progress.
         command: What to show in the report as the way to repeat the diagnosis.
@@ -99,17 +104,24 @@ def diagnose(
         "seed": seed,
         "command": command,
     }
-    done: list[Examination] = []
     facts: dict[str, str] = {}
+    done: list[Examination] = []
+
+    def found() -> Diagnosis:
+        return Diagnosis(task.name, task.description, facts, tuple(done), settings)
+
     try:
-        subject = (
-            _load(task, how, Path(checkpoint), where, seed)
-            if checkpoint is not None
-            else _train(task, how, length, where, seed, say)
-        )
-        facts |= _facts(subject)
-        for found in examine(subject, chosen, seconds=limit, say=say):
-            done.append(found)
+        steps = _length(task, how, length, where)
+        with _kept(store, task, how, seed, steps, where) as kept:
+            subject = (
+                _load(task, how, Path(checkpoint), where, seed)
+                if checkpoint is not None
+                else _train(task, how, steps, where, seed, say)
+            )
+            facts |= _facts(subject)
+            subject = replace(subject, store=kept)
+            for item in examine(subject, chosen, seconds=limit, say=say):
+                done.append(item)
     except KeyboardInterrupt:
         made = {item.instrument.name for item in done}
         done += [
@@ -117,30 +129,43 @@ def diagnose(
             for instrument in chosen
             if instrument.name not in made
         ]
-        raise Interrupted(_diagnosis(task, facts, done, settings)) from None
-    return _diagnosis(task, facts, done, settings)
+        raise Interrupted(found()) from None
+    return found()
 
 
-def _diagnosis(
-    problem: TrainingProblem,
-    facts: Mapping[str, str],
-    done: Sequence[Examination],
-    settings: Mapping[str, Any],
-) -> Diagnosis:
-    return Diagnosis(problem.name, problem.description, facts, tuple(done), settings)
+def _length(problem: TrainingProblem, recipe: Recipe, budget: Budget, device: str) -> int:
+    """Return the steps of the run: of a budget of seconds by the speed of a short one."""
+    if budget.seconds is None:
+        return budget.steps or problem.steps
+    run = watch(problem, recipe, steps=CALIBRATION_STEPS, device=device).run
+    assert run is not None
+    return affordable_steps(Trace(tuple(run.points)), budget.seconds)
+
+
+@contextmanager
+def _kept(
+    url: str | None, problem: TrainingProblem, recipe: Recipe, seed: int, steps: int, device: str
+) -> Iterator[Kept | None]:
+    """Open what is kept of this very training, if anything is to be."""
+    if url is None:
+        yield None
+        return
+    run = Job(problem.name, problem.source, recipe, seed, steps, device, False, versions())
+    kept = Kept(url, of=f"{problem.name}, {run.key}")
+    try:
+        yield kept
+    finally:
+        kept.close()
 
 
 def _train(
     problem: TrainingProblem,
     recipe: Recipe,
-    budget: Budget,
+    steps: int,
     device: str,
     seed: int,
     say: Callable[[str], None],
 ) -> Subject:
-    steps = budget.steps or problem.steps
-    if budget.seconds is not None:
-        steps = _affordable(problem, recipe, budget.seconds, device)
     say(f"training {problem.name} by {recipe} for {number(steps)} steps")
     start = clock.monotonic()
     subject = watch(problem, recipe, seed=seed, steps=steps, device=device)
@@ -149,17 +174,6 @@ def _train(
     end = "it diverged" if subject.run.diverged else _measured(subject.run.points[-1])
     say(f"trained in {took}: {end}")
     return subject
-
-
-def _affordable(problem: TrainingProblem, recipe: Recipe, seconds: float, device: str) -> int:
-    """Return how many steps fit into a time, by the speed of a short run."""
-    run = watch(problem, recipe, steps=CALIBRATION, device=device).run
-    assert run is not None
-    cost = run.points[-1].cost
-    if cost.steps < CALIBRATION:
-        return problem.steps
-    per_step = (cost.seconds - cost.startup) / (cost.steps - 1)
-    return max(1, 1 + int((seconds - cost.startup) / per_step))
 
 
 def _load(problem: TrainingProblem, recipe: Recipe, path: Path, device: str, seed: int) -> Subject:

@@ -101,8 +101,8 @@ def seconds_of_a_pass(subject: Subject) -> float:
     """Return what a pass over the training data takes: as the run took, or by trying a batch."""
     batches = subject.problem.batches("train", 0, subject.device)
     points = subject.run.points if subject.run is not None else ()
-    if points and (cost := points[-1].cost).steps > 1:
-        return (cost.seconds - cost.startup) / (cost.steps - 1) * max(len(batches), 1)
+    if points and points[-1].cost.per_step > 0:
+        return points[-1].cost.per_step * max(len(batches), 1)
     batch = next(iter(batches))
     parameters = [p for p in subject.model.parameters() if p.requires_grad]
     times = []

@@ -77,18 +77,23 @@ class InformationPlane(Result):
         of = ", ".join(
             f"{n} {kinds[kind]}" for n, kind in zip(self.layers, self.saturating, strict=True)
         )
-        told = int((self.patterns > 0.9 * self.n_samples).sum())
+        limit = f"It cannot exceed log2 N = {math.log2(self.n_samples):.2f} bits"
+        if "binning" in self.estimators:
+            told = int((self.patterns > 0.9 * self.n_samples).sum())
+            limit += (
+                f"; {told} of {self.patterns.numel()} measurements tell nearly all samples apart, "
+                "and say no more"
+            )
         return (
             "I(X;T) of a deterministic net is a property of the bins, or of the noise added, as "
             "much as of the net.",
             "Its fall late in training comes with activations that saturate, such as tanh; ReLU "
             f"nets that generalise as well show none. Here {of}.",
-            f"It cannot exceed log2 N = {math.log2(self.n_samples):.2f} bits; {told} of "
-            f"{self.patterns.numel()} measurements tell nearly all samples apart, and say no more.",
+            f"{limit}.",
         )
 
-    def chart(self) -> alt.FacetChart:
-        """Draw the path of each layer, with the caveats above."""
+    def chart(self) -> alt.LayerChart | alt.FacetChart:
+        """Draw the path of each layer, a plane for each estimator, with the caveats above."""
         import altair as alt
 
         values = [
@@ -104,21 +109,23 @@ class InformationPlane(Result):
             for i, layer in enumerate(self.layers)
         ]
         title = alt.TitleParams("information plane, in bits", subtitle=list(self.caveats))
-        found: alt.FacetChart = (
-            alt.Chart(alt.InlineData(values=values))
-            .mark_circle(size=40)
-            .encode(
-                alt.X("I(X;T):Q"),
-                alt.Y("I(T;Y):Q"),
-                alt.Color("step:Q", scale=alt.Scale(scheme="viridis")),
-                alt.Shape("layer:N"),
-                tooltip=["layer:N", "step:Q", "I(X;T):Q", "I(T;Y):Q"],
-            )
-            .properties(width=320, height=260)
-            .facet("estimator:N")
-            .properties(title=title)
+        path = alt.Chart(alt.InlineData(values=values)).encode(
+            alt.X("I(X;T):Q"),
+            alt.Y("I(T;Y):Q"),
+            alt.Detail("layer:N"),
+            alt.Order("step:Q"),
+            tooltip=["layer:N", "step:Q", "I(X;T):Q", "I(T;Y):Q"],
         )
-        return found
+        points = path.mark_point(filled=True, size=60, opacity=1).encode(
+            alt.Color("step:Q", scale=alt.Scale(type="symlog", scheme="viridis")),
+            alt.Shape("layer:N", sort=None),
+        )
+        plane: alt.LayerChart = path.mark_line(color="gray", opacity=0.5, strokeWidth=1) + points
+        plane = plane.properties(width=320, height=260)
+        if len(self.estimators) > 1:
+            facets: alt.FacetChart = plane.facet("estimator:N").properties(title=title)
+            return facets
+        return plane.properties(title=title)
 
 
 def information_plane(
@@ -128,8 +135,8 @@ def information_plane(
     layers: Sequence[str] | None = None,
     estimators: Sequence[str] = ("binning",),
     every: int = 1,
-    bin_width: float = 2 / 30,
-    noise_variance: float = 1e-3,
+    bin_width: float | Sequence[float] = 2 / 30,
+    noise_variance: float | Sequence[float] = 1e-3,
     batch_size: int | None = None,
 ) -> InformationPlane:
     """Measure what layers tell of input and label at the steps of a training run.
@@ -155,9 +162,9 @@ def information_plane(
         estimators: Some of ``binning``, ``kde_upper``, ``kde_lower``. The bounds are ones of
             I(X;T); I(T;Y) is then a difference of bounds.
         every: Steps between measurements, >= 1.
-        bin_width: > 0, the same at all steps, for bins that adapt make compression or hide it;
-            2/30 are 30 bins over tanh's range.
-        noise_variance: > 0, of what is added to each unit.
+        bin_width: > 0, one or one for each layer, the same at all steps, for bins that adapt make
+            compression or hide it; 2/30 are 30 bins over tanh's range.
+        noise_variance: > 0, one or one for each layer, of what is added to each unit.
         batch_size: Samples at a time, where `data` is a pair; `None` for all.
 
     Returns:
@@ -182,7 +189,7 @@ def information_plane(
         bounds are those of Estimating Mixture Entropy with Pairwise Distances, 2017,
         arXiv 1706.02419. The paper's bound of the information bottleneck is not part of this.
     """
-    _check(estimators, every, bin_width, noise_variance)
+    _check(estimators, every)
     check_data(data, batch_size)
     refuse_single_pass(data)
     steps: list[int] = []
@@ -192,8 +199,13 @@ def information_plane(
             continue
         names = _activations(model) if layers is None else tuple(layers)
         modules = dict(model.named_modules())
+        widths = _each(bin_width, "bin_width", names)
+        variances = _each(noise_variance, "noise_variance", names)
         activations, y = _pass(model, data, names, batch_size)
-        measures = [_measure(t, y, estimators, bin_width, noise_variance) for t in activations]
+        measures = [
+            _measure(t, y, estimators, width, variance)
+            for t, width, variance in zip(activations, widths, variances, strict=True)
+        ]
         steps.append(step)
         rows.append(torch.stack(measures))
     if not steps:
@@ -303,11 +315,19 @@ def _saturates(module: nn.Module) -> bool:
     return bool(ends.abs().max() <= 10)
 
 
-def _check(estimators: Sequence[str], every: int, bin_width: float, noise_variance: float) -> None:
+def _each(given: float | Sequence[float], name: str, layers: Sequence[str]) -> Sequence[float]:
+    """Return the number that belongs to each layer."""
+    numbers = given if isinstance(given, Sequence) else [given] * len(layers)
+    if len(numbers) != len(layers) or not all(0 < number < math.inf for number in numbers):
+        raise ValueError(
+            f"{name} is {given} for the layers {', '.join(layers)}; give a positive number, or one "
+            "for each layer"
+        )
+    return numbers
+
+
+def _check(estimators: Sequence[str], every: int) -> None:
     if not estimators or not set(estimators) <= set(_ESTIMATORS):
         raise ValueError(f"estimators are {estimators!r}; give some of {', '.join(_ESTIMATORS)}")
     if every < 1:
         raise ValueError(f"every is {every}; give at least 1")
-    for name, value in (("bin_width", bin_width), ("noise_variance", noise_variance)):
-        if not 0 < value < math.inf:
-            raise ValueError(f"{name} is {value}; give a positive number")

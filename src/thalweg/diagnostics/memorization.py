@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from os import PathLike
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -22,6 +19,16 @@ if TYPE_CHECKING:
     import altair as alt
 
 Train = Callable[[Tensor, int], Tensor]
+
+
+class Store(Protocol):
+    """What finished rounds are kept in; a dict is one, for as long as it lives."""
+
+    def get(self, key: str, /) -> str | None:
+        """Return the text under a key."""
+
+    def __setitem__(self, key: str, text: str, /) -> None:
+        """Keep a text under a key."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +96,7 @@ def memorization_scores(
     rounds: int = 100,
     keep: float = 0.7,
     confidence: float = 0.95,
-    store: str | PathLike[str] | None = None,
+    store: Store | None = None,
     seed: int = 0,
     progress: Callable[[int, int], object] | None = None,
 ) -> Memorization:
@@ -114,9 +121,10 @@ def memorization_scores(
         rounds: Models to be trained, >= 2.
         keep: Part of the samples that each is trained on, in (0, 1).
         confidence: Of the interval of each single score, in (0, 1).
-        store: File to which each finished round is added at once, as a line; after a crash the
-            same call goes on from there, and more `rounds` add to it. Delete it when `train`
-            changes.
+        store: What keeps each finished round at once, so that after a crash the same call goes on
+            from there, and more `rounds` add to it: ``thalweg.Kept("sqlite:///rounds.db")``, or
+            the URL of another database; anything else with texts by key, such as a `shelve`. Take
+            another when `train` changes.
         seed: Of the parts and of the seeds given to `train`.
         progress: Called with the number of rounds done, and of all, after each.
 
@@ -125,7 +133,8 @@ def memorization_scores(
 
     Raises:
         ValueError: If an argument is outside its range, a sample would be in all rounds or in
-            none, the store belongs to other labels or settings, or predictions do not fit.
+            none, or predictions do not fit.
+        TypeError: If the store is a path or URL that has not been opened.
 
     Example:
         >>> import torch
@@ -176,11 +185,13 @@ def memorization_scores(
         )
     truth = torch.cat([labels, tests.to(labels.dtype)])
     right = torch.zeros(rounds, len(truth), dtype=torch.bool)
+    if isinstance(store, str | PathLike):
+        raise TypeError(f"store is the path {str(store)!r}; open it: thalweg.Kept({str(store)!r})")
+    done: Store = {} if store is None else store
     key = hashlib.sha256(f"{len(labels)} {keep} {seed} {truth.tolist()}".encode()).hexdigest()
-    finished = {} if store is None else _finished(Path(store), key)
     for i, (part, own_seed) in enumerate(drawn):
-        if i in finished:
-            right[i] = _unpacked(finished[i], len(truth))
+        if (finished := done.get(f"{key} {i}")) is not None:
+            right[i] = _unpacked(finished, len(truth))
         else:
             predicted = train(part, own_seed).cpu()
             if predicted.shape != truth.shape:
@@ -189,8 +200,7 @@ def memorization_scores(
                     f"classes of all samples, {tuple(truth.shape)}, those of the test last"
                 )
             right[i] = predicted == truth
-            if store is not None:
-                _append(Path(store), {"round": i, "right": _packed(right[i])})
+            done[f"{key} {i}"] = _packed(right[i])
         if progress is not None:
             progress(i + 1, rounds)
     own = right[:, : len(labels)]
@@ -212,30 +222,6 @@ def _wilson(share: Tensor, n: Tensor, z: float) -> tuple[Tensor, Tensor]:
     middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * (share * (1 - share) / n + z**2 / (4 * n**2)).sqrt()
     return middle - half, middle + half
-
-
-def _finished(store: Path, key: str) -> dict[int, str]:
-    """Read the rounds that the store holds; begin it where there is none."""
-    text = store.read_bytes() if store.exists() else b""
-    whole = text[: text.rfind(b"\n") + 1]
-    if len(whole) < len(text):  # killed while it wrote this line
-        os.truncate(store, len(whole))
-    if not whole:
-        _append(store, {"memorization": key})
-        return {}
-    header, *rounds = map(json.loads, whole.splitlines())
-    if header != {"memorization": key}:
-        raise ValueError(
-            f"{store} holds rounds of other labels, keep or seed; name another file, or delete it"
-        )
-    return {line["round"]: line["right"] for line in rounds}
-
-
-def _append(store: Path, line: dict[str, Any]) -> None:
-    with store.open("a") as file:
-        file.write(json.dumps(line) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _packed(right: Tensor) -> str:

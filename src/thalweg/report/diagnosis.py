@@ -145,12 +145,20 @@ def _chart(name: str, title: str, chart: Any) -> Chart:
     spec = _finite(chart.to_dict(validate=False))
     for part in ("config", "$schema"):
         spec.pop(part, None)
-    note = spec.pop("title", "")
+    note = _note(spec.pop("title", ""))
     if any(part in spec for part in SINGLE):
         spec |= {"width": "container", "autosize": {"type": "fit-x", "contains": "padding"}}
     spec.setdefault("params", [])
-    note = note if isinstance(note, str) else note.get("text", "")
     return Chart(name, title, note, {"": spec}, {})
+
+
+def _note(title: Any) -> str:
+    """Return a chart's title, and its subtitle's lines, as sentences."""
+    if isinstance(title, str):
+        return title
+    below = title.get("subtitle", [])
+    parts = [title.get("text", ""), *([below] if isinstance(below, str) else below)]
+    return " ".join(f"{capital(part).rstrip('.')}." for part in parts if part)
 
 
 def _finite(value: Any) -> Any:

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import torch
@@ -118,6 +118,27 @@ def train(setup: Setup) -> Iterator[Point]:
             yield Point(cost, {"train/loss": float(total) / (stop - last), **setup.evaluate(model)})
             total.zero_()
             last = stop
+
+
+def trained(setup: Setup, evaluations: int = 1) -> Iterator[nn.Module]:
+    """Make the run of a setup, its random numbers by its seed, without evaluating anything.
+
+    Args:
+        setup: What is trained.
+        evaluations: How often to yield.
+
+    Yields:
+        The model, before the first step and at each evaluation; the last time at the end.
+    """
+    seen: list[nn.Module] = []
+
+    def see(model: nn.Module) -> dict[str, float]:
+        seen[:] = [model]
+        return {}
+
+    torch.manual_seed(setup.seed)
+    for _ in setup.loop(replace(setup, evaluate=see, evaluations=evaluations)):
+        yield seen[0]
 
 
 def _endless(batches: Iterable[Batch]) -> Iterator[Batch]:

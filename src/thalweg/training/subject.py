@@ -14,8 +14,9 @@ from torch.utils.data import Dataset, IterableDataset
 from thalweg.core.recipe import Recipe
 from thalweg.core.seeds import derive_seed
 from thalweg.core.trace import Diverged, Point
+from thalweg.diagnostics.memorization import Store
 from thalweg.training.batches import Batch, Batches, leaves, part, select
-from thalweg.training.loop import Training
+from thalweg.training.loop import Training, trained
 from thalweg.training.problem import TrainingProblem, evaluating, join
 from thalweg.training.setup import Loss, Setup, apply_model
 
@@ -61,6 +62,7 @@ class Subject:
         seed: Of its run.
         device: Where the model lives.
         run: As it was watched; none of a checkpoint.
+        store: What keeps the parts of long measurements, so that they go on after a crash.
     """
 
     problem: TrainingProblem
@@ -70,6 +72,7 @@ class Subject:
     seed: int = 0
     device: str = "cpu"
     run: Run | None = field(default=None, repr=False)
+    store: Store | None = field(default=None, repr=False)
     _rows: dict[tuple[str, int], Batch] = field(default_factory=dict, init=False, repr=False)
     _outputs: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
 
@@ -195,33 +198,16 @@ class Subject:
             number: Of the training: each has another seed.
             longest: Steps at most.
         """
-        held: list[nn.Module] = []
-
-        def hold(model: nn.Module) -> dict[str, float]:
-            held[:] = [model]
-            return {}
-
         steps = min(self.steps, longest)
         setup = self.problem.setup(self.seed + number, steps=steps, device=self.device)
         batches = Batches(data, self.batch_size, seed=number, device=self.device)
-        setup = self.problem.apply(self.recipe, replace(setup, batches=batches))
-        torch.manual_seed(setup.seed)
-        for _ in setup.loop(replace(setup, evaluate=hold, evaluations=1)):
-            pass
-        return held[0]
+        *_, model = trained(self.problem.apply(self.recipe, replace(setup, batches=batches)))
+        return model
 
     def replay(self, *, seed: int | None = None, steps: int | None = None) -> Iterator[nn.Module]:
         """Train anew; yield the model before the first step and again after every step."""
         setup = self.setup(seed=seed, steps=steps)
-        held: list[nn.Module] = []
-
-        def hold(model: nn.Module) -> dict[str, float]:
-            held[:] = [model]
-            return {}
-
-        torch.manual_seed(setup.seed)
-        for _ in setup.loop(replace(setup, evaluate=hold, evaluations=setup.steps)):
-            yield held[0]
+        yield from trained(setup, setup.steps)
 
 
 def watch(
@@ -300,7 +286,8 @@ def watch(
 
 def is_activation(part: nn.Module) -> bool:
     """Tell whether a module is one of torch's activations."""
-    return type(part).__module__ == nn.Tanh.__module__
+    beside = nn.MultiheadAttention  # which torch keeps in the same file
+    return type(part).__module__ == nn.Tanh.__module__ and not isinstance(part, beside)
 
 
 def is_plain(model: nn.Module) -> bool:

@@ -6,12 +6,10 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from thalweg.training.batches import Batch, leaves, select
-from thalweg.training.problem import evaluating
-from thalweg.training.setup import apply_model
+from thalweg.training.batches import Batch
+from thalweg.training.subject import outputs_of
 
 Look = Callable[[str, Tensor, Tensor], None]
-CHUNK = 256
 
 
 def through_layers(model: nn.Module, rows: Batch, look: Look) -> None:
@@ -29,9 +27,7 @@ def through_layers(model: nn.Module, rows: Batch, look: Look) -> None:
         if isinstance(layer, nn.Linear | _ConvNd)
     ]
     try:
-        with evaluating(model):
-            for i in range(0, len(leaves(rows.input)[0]), CHUNK):
-                apply_model(model, select(rows.input, slice(i, i + CHUNK)))
+        outputs_of(model, rows)
     finally:
         for handle in handles:
             handle.remove()

@@ -18,18 +18,15 @@ def examine(subject: Subject) -> Reading:
     """Compare what the model does on data it has seen and has not."""
     charts: dict[str, Any] = {}
     if subject.run is not None:
+        progress = subject.problem.progress
+        name = progress.replace("/", " ")
         rows = [
-            {"step": point.cost.steps, subject.problem.progress: value}
+            {"step": point.cost.steps, name: value}
             for point in subject.run.points
-            if math.isfinite(value := point.quality[subject.problem.progress])
+            if math.isfinite(value := point.quality[progress])
         ]
-        name = subject.problem.progress.replace("/", " ")
         charts = {
-            f"{name.capitalize()} along the run": lines(
-                [{"step": r["step"], name: r[subject.problem.progress]} for r in rows],
-                *("step", name),
-                points=True,
-            )
+            f"{name.capitalize()} along the run": lines(rows, "step", name, points=True),
         }
     losses = [_loss(subject, split) for split in ("train", "validation")]
     table = [

@@ -3,13 +3,13 @@
 import math
 from dataclasses import replace
 
-import torch
 from torch import nn
 from torch.optim import Optimizer
 
 from thalweg.core.instrument import Instrument, Reading, Symptom
 from thalweg.core.trace import Diverged
 from thalweg.diagnosis.instruments._charts import lines
+from thalweg.training.loop import trained
 from thalweg.training.subject import Subject, outputs_of
 
 FACTORS = (1 / 10, 1 / 3, 3, 10)
@@ -31,21 +31,13 @@ def examine(subject: Subject) -> Reading:
 
     def end(factor: float) -> float:
         setup = subject.setup(steps=steps)
-        inner, held = setup.optimizer, [setup.model]
-
-        def optimizer(model: nn.Module) -> Optimizer:
-            held[:] = [model]
-            return _scaled(inner(model), factor)
-
-        torch.manual_seed(setup.seed)
         try:
-            for _ in setup.loop(
-                replace(setup, optimizer=optimizer, evaluate=lambda model: {}, evaluations=1)
-            ):
-                pass
+            *_, model = trained(
+                replace(setup, optimizer=lambda model: _scaled(setup.optimizer(model), factor))
+            )
         except Diverged:
             return math.inf
-        return loss_of(held[0])
+        return loss_of(model)
 
     start = loss_of(subject.setup(steps=steps).model)
     whole = steps == subject.steps and "model" in subject.offers

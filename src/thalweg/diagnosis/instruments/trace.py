@@ -1,5 +1,7 @@
 """The loss along the run: whether it went down at all, and whether it still does."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -86,7 +88,7 @@ def _symptoms(subject: Subject, losses: Tensor) -> list[Symptom]:
 def _rows(name: str, values: Tensor) -> list[dict[str, float]]:
     keep = torch.linspace(0, len(values) - 1, min(POINTS, len(values))).long().tolist()
     rows = [{"step": i + 1, name: float(values[i])} for i in keep]
-    return [row for row in rows if torch.isfinite(torch.tensor(row[name])) and row[name] > 0]
+    return [row for row in rows if math.isfinite(row[name]) and row[name] > 0]
 
 
 INSTRUMENTS = (

@@ -48,22 +48,23 @@ def informations_retyped() -> None:
     """Count the symbols, whole and of each class; the bounds by loops over pairs of samples."""
     inputs, target = samples()
     names = ("binning", "kde_upper", "kde_lower")
+    widths, variances = (0.3, 0.2), (0.05, 0.02)  # one for each layer
     found = information_plane(
         nets(),
         (inputs, target),
         estimators=names,
         every=2,
-        bin_width=0.3,
-        noise_variance=0.05,
+        bin_width=widths,
+        noise_variance=variances,
         batch_size=5,
     )
     assert (found.layers, found.saturating) == (("1", "3"), (True, False))
     assert (found.steps.tolist(), found.estimators, found.n_samples) == ([0, 2], names, 12)
     for m, net in enumerate(nets()[::2]):
         for i, rows in enumerate((net[:2](inputs).tolist(), net[:4](inputs).tolist())):  # type: ignore[index]
-            symbols = [tuple(math.floor(x / 0.3) for x in row) for row in rows]
+            symbols = [tuple(math.floor(x / widths[i]) for x in row) for row in rows]
             assert found.patterns[m, i] == len(set(symbols))
-            expected = [_entropy(symbols), *(_spread(rows, c * 0.05) for c in (2, 8))]
+            expected = [_entropy(symbols), *(_spread(rows, c * variances[i]) for c in (2, 8))]
             classes = [[j for j in range(12) if target[j] == c] for c in (0, 1, 2)]
             for e, whole in enumerate(expected):
                 within = 0.0
@@ -71,7 +72,7 @@ def informations_retyped() -> None:
                     part = (
                         _entropy([symbols[j] for j in chosen])
                         if e == 0
-                        else _spread([rows[j] for j in chosen], (2, 8)[e - 1] * 0.05)
+                        else _spread([rows[j] for j in chosen], (2, 8)[e - 1] * variances[i])
                     )
                     within += len(chosen) / 12 * part
                 assert math.isclose(found.input_information[e, m, i], whole, rel_tol=1e-9)
@@ -84,6 +85,8 @@ def informations_retyped() -> None:
     assert found.to_dict()["bias"] == found.bias.tolist()
     assert found.to_dict()["caveats"] == list(found.caveats)
     assert "1 saturates, 3 does not saturate" in found.caveats[1]
+    bounds = information_plane(nets(), (inputs, target), estimators=names[1:])
+    assert bounds.caveats[2] == "It cannot exceed log2 N = 3.58 bits."
     assert "log2 N = 3.58 bits; 0 of 4" in found.caveats[2] or (found.patterns > 10).any()
 
 

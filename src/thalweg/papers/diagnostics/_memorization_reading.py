@@ -27,7 +27,13 @@ def read_memorization(subject: Subject) -> Reading:
         model = subject.train_on(part(data, kept), seed % SEEDS, longest=LONGEST)
         return outputs_of(model, rows).argmax(1).cpu()
 
-    found = memorization_scores(train, rows.target, rounds=ROUNDS, keep=KEEP, seed=subject.seed)
+    found = memorization_scores(
+        *(train, rows.target),
+        rounds=ROUNDS,
+        keep=KEEP,
+        store=subject.store,
+        seed=subject.seed,
+    )
     n, sure = len(found.scores), int((found.low > 0).sum())
     order = found.scores.argsort(descending=True, stable=True)[:LISTED].tolist()
     listed = [

@@ -19,6 +19,7 @@ from thalweg.problems.digits import parts
 from thalweg.problems.digits_noisy import mislabelled
 from thalweg.problems.nets import mlp
 from thalweg.training.batches import Arrays, Batches
+from thalweg.training.loop import trained
 from thalweg.training.metrics import METRICS
 from thalweg.training.problem import TrainingProblem
 from thalweg.training.setup import apply_model
@@ -40,12 +41,6 @@ def subsampled(
         raise ProblemError(f"{problem.name}: memorization needs the samples held in tensors")
 
     def fit(rows: Tensor, seed: int) -> Tensor:
-        watched: list[nn.Module] = []
-
-        def evaluate(model: nn.Module) -> dict[str, float]:
-            watched[:] = [model]
-            return {}
-
         with torch.random.fork_rng():
             setup = problem.setup(seed, device=device)
             batches = Batches(
@@ -54,11 +49,8 @@ def subsampled(
                 seed=derive_seed("order", seed),
                 device=device,
             )
-            setup = problem.apply(recipe, replace(setup, batches=batches, evaluate=evaluate))
-            torch.manual_seed(setup.seed)
-            for _ in setup.loop(replace(setup, evaluations=1)):
-                pass
-        model = watched[0].eval()
+            *_, model = trained(problem.apply(recipe, replace(setup, batches=batches)))
+        model.eval()
         with torch.no_grad():
             outputs = [apply_model(model, data.input).argmax(1) for data in (train, validation)]
         return torch.cat(outputs)

@@ -4,8 +4,10 @@ from torch.nn import functional as F
 
 from thalweg.core.claim import Effort, MeasurementClaim
 from thalweg.core.example import Example
+from thalweg.core.instrument import Instrument
 from thalweg.core.paper import Paper
 from thalweg.diagnostics import gradient_phases, information_plane
+from thalweg.papers.diagnostics._information_plane_reading import passes, read_information
 from thalweg.papers.diagnostics._information_plane_retyped import (
     informations_retyped,
     limits_of_information,
@@ -25,6 +27,18 @@ PAPER = Paper(
     "epochs compressing what they tell of the input, while gradients turn diffusive. Later work "
     "finds no compression in ReLU nets.",
     provides=(information_plane, gradient_phases),
+    instruments=(
+        Instrument(
+            "information",
+            summary="Which layers lose what tells the label?",
+            examine=read_information,
+            cost=passes,
+            cannot_tell="Whether to forget the input is good: its bits fall with activations that "
+            "saturate, such as tanh, and hardly with ReLU, in nets that generalise as well. Nor "
+            "what wide layers lose, which tell all samples apart, or none of new data.",
+            needs=frozenset({"model", "steps", "classes"}),
+        ),
+    ),
     oracles=(
         informations_retyped,
         limits_of_information,

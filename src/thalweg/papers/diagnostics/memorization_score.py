@@ -2,10 +2,8 @@
 
 import contextlib
 import math
-import tempfile
 from collections.abc import Callable
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,7 +13,7 @@ from thalweg.core.claim import Effort, MeasurementClaim
 from thalweg.core.example import Example
 from thalweg.core.instrument import Instrument
 from thalweg.core.paper import Paper
-from thalweg.diagnostics import long_tail_cost, memorization_scores
+from thalweg.diagnostics import Memorization, long_tail_cost, memorization_scores
 from thalweg.papers.diagnostics._memorization_reading import passes, read_memorization
 from thalweg.papers.diagnostics._memorization_trials import (
     costs_as_predicted,
@@ -127,9 +125,10 @@ def intervals_cover() -> None:
 
 
 def resumed_is_as_if_never_stopped() -> None:
-    """Crash, cut the file in the middle of a line, go on, and then ask for more rounds."""
+    """Crash, go on, ask for more rounds, then for others, which are no longer in the store."""
     train, labels, tests = _noisy_neighbour()
     made: list[int] = []
+    store: dict[str, str] = {}
 
     def failing(rows: Tensor, seed: int) -> Tensor:
         made.append(seed)
@@ -137,21 +136,24 @@ def resumed_is_as_if_never_stopped() -> None:
             raise KeyboardInterrupt
         return train(rows, seed)
 
+    def scores(**settings: Any) -> Memorization:
+        given: dict[str, Any] = {"rounds": 12, "store": store} | settings
+        return memorization_scores(failing, labels, test_labels=tests, **given)
+
     whole = memorization_scores(train, labels, test_labels=tests, rounds=12)
-    with tempfile.TemporaryDirectory() as folder:
-        store = Path(folder) / "rounds"
-        with contextlib.suppress(KeyboardInterrupt):
-            memorization_scores(failing, labels, test_labels=tests, rounds=12, store=store)
-        assert len(store.read_text().splitlines()) == 6  # what it is of, and five rounds
-        store.write_text(store.read_text()[:-9])
-        for rounds, missing in ((8, 4), (12, 4), (12, 0)):
-            made[:] = range(100)
-            again = memorization_scores(
-                failing, labels, test_labels=tests, rounds=rounds, store=store
-            )
-            assert len(made) == 100 + missing
-        for name in ("scores", "low", "high", "included", "right"):
-            assert torch.equal(getattr(again, name), getattr(whole, name)), name
+    with contextlib.suppress(KeyboardInterrupt):
+        scores()
+    assert len(store) == 5
+    for rounds, missing in ((8, 3), (12, 4), (12, 0)):
+        made[:] = range(100)
+        again = scores(rounds=rounds)
+        assert len(made) == 100 + missing
+    for name in ("scores", "low", "high", "included", "right"):
+        assert torch.equal(getattr(again, name), getattr(whole, name)), name
+    for other in ({"seed": 1}, {"keep": 0.6}):
+        made[:] = range(100)
+        scores(**other)
+        assert len(made) == 112
 
 
 def long_tail_retyped() -> None:
