@@ -9,7 +9,7 @@ from torch import Tensor
 from torch import distributed as dist
 
 from thalweg.losses._base import Reduction
-from thalweg.losses.ldr_kl import LDRKL
+from thalweg.losses.ldr_kl import LDRKL, _tempered
 
 
 class ALDRKL(LDRKL):
@@ -112,17 +112,19 @@ class ALDRKL(LDRKL):
                 f"{None if index is None else tuple(index.shape)}; give scores (N, C) "
                 "of at least 2 classes, and the position of each sample in the training data, (N,)"
             )
-        log_c = math.log(input.shape[1])
-        lam = self.temperature[index].to(torch.promote_types(input.dtype, torch.float32))
+        z, size, labels, shares = given = self._given(input, target)
+        log_c = math.log(z.shape[1])
+        lam = self.temperature[index].to(z.dtype).unsqueeze(1)
         if self.training:
             with torch.no_grad():
-                log_p = self._tempered(input, target, lam.unsqueeze(1)).log_softmax(1)
-                divergence = (log_p.exp() * log_p).sum(1) + log_c
+                u = _tempered(z, size, labels, -self.margin / lam * shares, lam)
+                p = u.exp()
+                total = p.sum(1, keepdim=True)
+                divergence = p.mul_(u).sum(1, keepdim=True) / total - total.log() + log_c
                 lam = self.lam - self.lam / (self.alpha * log_c) * divergence
-                self._remember(index, lam)
-        z = self._tempered(input, target, lam.unsqueeze(1))
+                self._remember(index, lam.squeeze(1))
         anchor = self.alpha * log_c / (2 * self.lam) * (lam - self.lam).square()
-        return self._of_tempered(z, target, lam, anchor).to(input.dtype)
+        return self._loss(*given, target, lam, anchor).to(input.dtype)
 
     def _remember(self, index: Tensor, lam: Tensor) -> None:
         memory = self.temperature
