@@ -26,8 +26,8 @@ class LDRKL(ClassificationLoss):
 
     Use it with a `lam` of 10 where a share of the labels is wrong. Avoid it where probabilities
     are wanted: normalized scores know of no confidence beyond their order. Where samples have an
-    index, :class:`thalweg.losses.ALDRKL` finds a temperature for each. Cost: cross-entropy's, and
-    that of the normalization, which is as much again or twice that.
+    index, :class:`thalweg.losses.ALDRKL` finds a temperature for each. Cost: that
+    of cross-entropy and up to a quarter more, for the normalization.
 
     Args:
         lam: Temperature, > 0, in units of the scores f.
@@ -91,12 +91,12 @@ class LDRKL(ClassificationLoss):
         self._check(input, target)
         return self._loss(*self._given(input, target), target, self.lam).to(input.dtype)
 
-    def _given(self, input: Tensor, target: Tensor) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
+    def _given(self, input: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return scores, classes last, and mean sizes; labels and their shares in the target."""
         z = classes_last(input)
         if z.dtype in (torch.bfloat16, torch.float16):
             z = z.float()
-        size = _mean_size(z.detach()) if self.normalize else None
+        size = _mean_size(z.detach()) if self.normalize else torch.ones_like(z[..., :1])
         if target.is_floating_point():
             every = torch.arange(z.shape[-1], device=z.device).expand_as(z)
             return z, size, every, classes_last(target).to(z.dtype)
@@ -106,7 +106,7 @@ class LDRKL(ClassificationLoss):
     def _loss(
         self,
         z: Tensor,
-        size: Tensor | None,
+        size: Tensor,
         labels: Tensor,
         shares: Tensor,
         target: Tensor,
@@ -114,7 +114,9 @@ class LDRKL(ClassificationLoss):
         less: float | Tensor = 0.0,
     ) -> Tensor:
         """Return the loss, of each sample lam * log(mean of exp(d / lam)) - less."""
-        log_p, _ = _Softmax.apply(z, size, labels, -self.margin / lam * shares, lam)
+        log_p, _ = _Softmax.apply(  # type: ignore[no-untyped-call]
+            z, size, labels, -self.margin / lam * shares, lam, self.normalize
+        )
         if self.weight is not None:
             shares = shares * self.weight.to(z.dtype)[labels]
         # log(mean of exp(d / lam)) = -log(p * C) of the label
@@ -127,18 +129,15 @@ class LDRKL(ClassificationLoss):
 
 
 def _mean_size(z: Tensor) -> Tensor:
-    size = torch.linalg.vector_norm(z, 1, -1, keepdim=True) / z.shape[-1]
+    size: Tensor = torch.linalg.vector_norm(z, 1, -1, keepdim=True) / z.shape[-1]
     return size.clamp(min=_SMALLEST)
 
 
-def _tempered(
-    z: Tensor, size: Tensor | None, labels: Tensor, shift: Tensor, lam: float | Tensor
-) -> Tensor:
-    """Return z / (lam * size), `shift` added to that of `labels`, less the largest of a sample."""
-    scale = 1 / lam if size is None else 1 / (lam * size)
+def _tempered(z: Tensor, unit: Tensor, labels: Tensor, shift: Tensor) -> Tensor:
+    """Return z / unit, `shift` added to those of `labels`, less the largest of each sample."""
     # In place, here and below: each new matrix would cost as much as all that is done with it.
-    u = (z * scale).scatter_add_(-1, labels, shift)
-    return u.sub_(u.amax(-1, keepdim=True))
+    u = (z * (1 / unit)).scatter_add_(-1, labels, shift)
+    return u.sub_(u.detach().amax(-1, keepdim=True))
 
 
 class _Softmax(torch.autograd.Function):
@@ -148,35 +147,41 @@ class _Softmax(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        z: Tensor, size: Tensor | None, labels: Tensor, shift: Tensor, lam: float | Tensor
+        z: Tensor,
+        size: Tensor,
+        labels: Tensor,
+        shift: Tensor,
+        lam: float | Tensor,
+        normalize: bool,
     ) -> tuple[Tensor, Tensor]:
-        u = _tempered(z, size, labels, shift, lam)
+        u = _tempered(z, lam * size, labels, shift)
         chosen = u.gather(-1, labels)
         total = u.exp_().sum(-1, keepdim=True)
         return chosen - total.log(), u.div_(total)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-        z, size, labels, shift, lam = inputs
-        ctx.mark_non_differentiable(output[1])
-        ctx.lam = lam
+        z, size, labels, shift, ctx.lam, ctx.normalize = inputs
         ctx.save_for_backward(z, size, labels, shift, output[1])
+        ctx.mark_non_differentiable(output[1])
+        ctx.set_materialize_grads(False)
 
     @staticmethod
-    def backward(ctx: Any, of_log_p: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, of_log_p: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
+        if of_log_p is None:
+            return (None,) * 6
         z, size, labels, shift, p = ctx.saved_tensors
-        lam = ctx.lam
         if torch.is_grad_enabled():  # the gradient is itself to be differentiated
-            size = size if size is None else _mean_size(z)
-            p = _tempered(z, size, labels, shift, lam).softmax(-1)
-        total = of_log_p.sum(-1, keepdim=True)
+            size = _mean_size(z) if ctx.normalize else size
+            p = _tempered(z, ctx.lam * size, labels, shift).softmax(-1)
+        total, scale = of_log_p.sum(-1, keepdim=True), 1 / (ctx.lam * size)
         of_shift = of_log_p - total * p.gather(-1, labels) if ctx.needs_input_grad[3] else None
-        scale = 1 / lam if size is None else 1 / (lam * size)
-        if size is None:
-            of_z = p * (-total * scale)
-        else:  # the sign is the gradient of the size
+        if ctx.normalize:  # the sign is the gradient of the size
             along = (of_log_p * z.gather(-1, labels)).sum(-1, keepdim=True)
             along = along - total * torch.einsum("...c,...c->...", p, z).unsqueeze(-1)
             of_size = -scale * along / size * (size > _SMALLEST)
             of_z = z.sign().mul_(of_size / z.shape[-1]).addcmul_(p, -total * scale)
-        return of_z.scatter_add_(-1, labels, of_log_p * scale), None, None, of_shift, None
+        else:
+            of_z = p * (-total * scale)
+        of_z = of_z.scatter_add_(-1, labels, of_log_p * scale)
+        return of_z, None, None, of_shift, None, None
