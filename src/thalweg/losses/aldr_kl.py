@@ -6,9 +6,9 @@ import math
 
 import torch
 from torch import Tensor
-from torch import distributed as dist
 
 from thalweg.losses._base import Reduction
+from thalweg.losses._processes import of_all_processes
 from thalweg.losses.ldr_kl import LDRKL, _tempered
 
 _PART = 2**18  # numbers
@@ -132,7 +132,7 @@ class ALDRKL(LDRKL):
 
     def _remember(self, index: Tensor, lam: Tensor) -> None:
         memory = self.temperature
-        index, lam = _of_all_processes(index.to(memory.device), lam.to(memory.dtype))
+        index, lam = of_all_processes(index.to(memory.device), lam.to(memory.dtype))
         # Of several visits at once the highest counts, which no order of the samples changes.
         memory.scatter_reduce_(0, index, lam, "amax", include_self=False)
 
@@ -147,19 +147,3 @@ def _divergence(z: Tensor, unit: Tensor, labels: Tensor, shift: Tensor) -> Tenso
     p = u.exp()
     total = p.sum(1, keepdim=True)
     return p.mul_(u).sum(1, keepdim=True) / total - total.log() + math.log(z.shape[1])
-
-
-def _of_all_processes(index: Tensor, lam: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what the processes hold, one after the other; their batches may differ in length."""
-    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
-        return index, lam
-    rows = torch.stack([index.double(), lam.double()], 1)
-    lengths = [torch.tensor(0, device=rows.device) for _ in range(dist.get_world_size())]
-    dist.all_gather(lengths, torch.tensor(len(rows), device=rows.device))
-    sizes = torch.stack(lengths).tolist()
-    padded = rows.new_zeros(max(sizes), 2)
-    padded[: len(rows)] = rows
-    parts = [torch.empty_like(padded) for _ in sizes]
-    dist.all_gather(parts, padded)
-    rows = torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
-    return rows[:, 0].long(), rows[:, 1].to(lam.dtype)
