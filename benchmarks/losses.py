@@ -15,21 +15,27 @@ import torch
 from side_by_side import ratio, show, take_turns
 from torch import Tensor, nn
 
-from thalweg.losses import LDRKL, CompSum, DecoupledMixup, ZLoss
+from thalweg.losses import ALDRKL, LDRKL, CompSum, DecoupledMixup, ZLoss
 
-CONTENDERS: dict[str, Callable[[], nn.Module]] = {
-    "cross-entropy": nn.CrossEntropyLoss,  # what the others are compared to
-    "CompSum, tau = 0": partial(CompSum, 0.0),
-    "CompSum, tau = 1": CompSum,
-    "CompSum, tau = 1.7": partial(CompSum, 1.7),
-    "ZLoss": ZLoss,
-    "DecoupledMixup": DecoupledMixup,
-    "LDRKL": LDRKL,
-    "LDRKL, normalize=False": partial(LDRKL, normalize=False),
-}
+Loss = Callable[[Tensor, Tensor], Tensor]
 
 
-def stepper(loss: nn.Module, scores: Tensor, target: Tensor) -> Callable[[], object]:
+def contenders(samples: int) -> dict[str, Loss]:
+    """Return the losses by name; the others are compared to the first."""
+    return {
+        "cross-entropy": nn.CrossEntropyLoss(),
+        "CompSum, tau = 0": CompSum(0.0),
+        "CompSum, tau = 1": CompSum(),
+        "CompSum, tau = 1.7": CompSum(1.7),
+        "ZLoss": ZLoss(),
+        "DecoupledMixup": DecoupledMixup(),
+        "LDRKL": LDRKL(),
+        "LDRKL, normalize=False": LDRKL(normalize=False),
+        "ALDRKL": partial(ALDRKL(samples), index=torch.arange(samples)),
+    }
+
+
+def stepper(loss: Loss, scores: Tensor, target: Tensor) -> Callable[[], object]:
     def step() -> None:
         scores.grad = None
         loss(scores, target).backward()
@@ -48,7 +54,8 @@ def main() -> None:
     torch.manual_seed(0)
     scores = torch.randn(options.samples, options.classes).requires_grad_()
     target = torch.randint(options.classes, (options.samples,))
-    steppers = {name: stepper(build(), scores, target) for name, build in CONTENDERS.items()}
+    losses = contenders(options.samples)
+    steppers = {name: stepper(loss, scores, target) for name, loss in losses.items()}
     seconds = take_turns(steppers, options.rounds)
     rows = {
         name: {

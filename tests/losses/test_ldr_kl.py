@@ -1,12 +1,10 @@
-"""LDR-KL and ALDR-KL: whose temperature it is, in which process, and what is refused."""
+"""LDR-KL and ALDR-KL: whose temperature it is, and what is refused."""
 
 import io
-import multiprocessing
 from dataclasses import replace
 
 import pytest
 import torch
-from torch import distributed
 from torch.nn import functional as F
 
 from thalweg.core.catalogue import catalogue
@@ -24,42 +22,6 @@ ORDERS = [torch.randperm(N, generator=torch.Generator().manual_seed(i)) for i in
 def visit(loss, number, part):
     index = ORDERS[number][part]
     return loss(SCORES[number, index], TARGET[index], index)
-
-
-def alone(split):
-    loss = ALDRKL(N)
-    for number in range(ROUNDS):
-        for part in split:
-            visit(loss, number, part)
-    return loss.temperature
-
-
-def in_process(rank, file, results):
-    distributed.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
-    loss = ALDRKL(N)
-    for number in range(ROUNDS):  # batches of unequal length, and none at all
-        for split in ((slice(0, 4), slice(4, 7)), (slice(7, 9), slice(0, 0))):
-            visit(loss, number, split[rank])
-    loss.eval()
-    if rank == 0:  # nothing is exchanged, so that no other process is waited for
-        visit(loss, 0, slice(0, 3))
-    results.put((rank, loss.temperature.tolist()))
-    distributed.destroy_process_group()
-
-
-def test_a_sample_keeps_its_temperature_whatever_the_order_and_the_process(tmp_path):
-    whole = alone((slice(0, 9),))
-    assert whole.unique().numel() == N
-    assert torch.equal(whole, alone((slice(0, 2), slice(2, 9))))
-    context = multiprocessing.get_context("spawn")
-    results = context.Queue()
-    pair = [context.Process(target=in_process, args=(i, tmp_path / "f", results)) for i in (0, 1)]
-    for process in pair:
-        process.start()
-    ends = dict(results.get(timeout=60) for _ in pair)
-    for process in pair:
-        process.join(60)
-    assert ends == {0: whole.tolist(), 1: whole.tolist()}
 
 
 def test_temperatures_are_in_the_checkpoint():
@@ -139,3 +101,24 @@ def test_the_recipe_trains_and_refuses_batches_of_chosen_samples():
 def test_what_does_not_fit_is_refused(build, says):
     with pytest.raises(ValueError, match=says):
         build()
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")  # of vmap, in place
+@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize("soft", [True, False])
+def test_it_is_differentiated_twice_by_every_interface(normalize, soft):
+    loss = LDRKL(0.7, 0.3, normalize=normalize)
+    scores = SCORES[0].double().requires_grad_()
+    target = SCORES[1].double().softmax(1).requires_grad_() if soft else TARGET
+    inputs = (scores, target) if soft else (scores,)
+    whole = (lambda x, q: loss(x, q)) if soft else (lambda x: loss(x, target))
+    assert torch.autograd.gradcheck(whole, inputs)
+    assert torch.autograd.gradgradcheck(whole, inputs)
+    (slope,) = torch.autograd.grad(loss(scores, target), scores, create_graph=True)
+    curvature = torch.stack(
+        [torch.autograd.grad(x, scores, retain_graph=True)[0] for x in slope[0]]
+    )
+    hessian = torch.func.jacrev(torch.func.grad(loss))(scores.detach(), target)
+    torch.testing.assert_close(hessian[0], curvature)
+    each = torch.func.vmap(torch.func.grad(loss))(scores.detach(), target)
+    torch.testing.assert_close(each / N, slope)

@@ -48,7 +48,7 @@ class ClassificationLoss(nn.Module):
             ValueError: Where shapes or types do not fit together.
         """
         self._check(input, target)
-        logits = _classes_last(input)
+        logits = classes_last(input)
         if logits.dtype in (torch.bfloat16, torch.float16):
             logits = logits.float()
         each, share = self._each(logits, target)
@@ -82,7 +82,7 @@ class ClassificationLoss(nn.Module):
 
     def _shares(self, logits: Tensor, target: Tensor) -> Tensor:
         if target.is_floating_point():
-            return _classes_last(target).to(logits.dtype)
+            return classes_last(target).to(logits.dtype)
         index, kept = self._kept(target)
         shares = kept.to(logits.dtype).unsqueeze(-1)
         return torch.zeros_like(logits).scatter(-1, index.unsqueeze(-1), shares)
@@ -123,7 +123,8 @@ def reduce(each: Tensor, reduction: Reduction) -> Tensor:
     return each.mean() if reduction == "mean" else each.sum()
 
 
-def _classes_last(x: Tensor) -> Tensor:
+def classes_last(x: Tensor) -> Tensor:
+    """Return a view with the dimension of the classes last."""
     return x.movedim(1, -1) if x.dim() > 1 else x
 
 

@@ -32,7 +32,8 @@ class EnsLoss(nn.Module):
             hinge loss's.
         period: Epochs after which :meth:`set_epoch` draws another `lam` from (-1, 1); never if not
             given.
-        seed: Of the derivatives; in distributed training give each process its own.
+        seed: Of the derivatives; in distributed training give each process its own, and keep the
+            state_dict of each.
 
     Returns:
         From ``loss(input, target)``: a number with the random gradient, of scores (N,) or (N, 1)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from thalweg.losses._base import ClassificationLoss, Reduction
+from thalweg.losses._base import ClassificationLoss, Reduction, classes_last
 
 _SMALLEST = 1e-12  # of mean |z|: scores below are as good as zero
 
@@ -26,8 +26,8 @@ class LDRKL(ClassificationLoss):
 
     Use it with a `lam` of 10 where a share of the labels is wrong. Avoid it where probabilities
     are wanted: normalized scores know of no confidence beyond their order. Where samples have an
-    index, :class:`thalweg.losses.ALDRKL` finds a temperature for each. Cost: cross-entropy's, and
-    that of the normalization, which is as much again or twice that.
+    index, :class:`thalweg.losses.ALDRKL` finds a temperature for each. Cost: that
+    of cross-entropy and up to a quarter more, for the normalization.
 
     Args:
         lam: Temperature, > 0, in units of the scores f.
@@ -89,39 +89,99 @@ class LDRKL(ClassificationLoss):
             ValueError: Where shapes or types do not fit together.
         """
         self._check(input, target)
-        z = self._tempered(input, target, self.lam)
-        return self._of_tempered(z, target, self.lam).to(input.dtype)
+        return self._loss(*self._given(input, target), target, self.lam).to(input.dtype)
 
-    def _tempered(self, input: Tensor, target: Tensor, lam: float | Tensor) -> Tensor:
-        """Return (f - margin * target) / lam: d / lam are its differences from the target's."""
-        z = input.float() if input.dtype in (torch.bfloat16, torch.float16) else input
-        dim, margin = min(1, z.dim() - 1), self.margin / lam
-        if self.normalize:
-            mean = torch.linalg.vector_norm(z, 1, dim, keepdim=True) / z.shape[dim]
-            lam = lam * mean.clamp(min=_SMALLEST)
-        z = z * (1 / lam)
+    def _given(self, input: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return scores, classes last, and mean sizes; labels and their shares in the target."""
+        z = classes_last(input)
+        if z.dtype in (torch.bfloat16, torch.float16):
+            z = z.float()
+        size = _mean_size(z.detach()) if self.normalize else torch.ones_like(z[..., :1])
         if target.is_floating_point():
-            return z - margin * target.to(z.dtype)
+            every = torch.arange(z.shape[-1], device=z.device).expand_as(z)
+            return z, size, every, classes_last(target).to(z.dtype)
         index, kept = self._kept(target)
-        # In place: with many classes one more copy of the scores would be felt.
-        return z.scatter_add_(dim, index.unsqueeze(dim), -margin * kept.to(z.dtype).unsqueeze(dim))
+        return z, size, index.unsqueeze(-1), kept.to(z.dtype).unsqueeze(-1)
 
-    def _of_tempered(
-        self, z: Tensor, target: Tensor, lam: float | Tensor, less: float | Tensor = 0.0
+    def _loss(
+        self,
+        z: Tensor,
+        size: Tensor,
+        labels: Tensor,
+        shares: Tensor,
+        target: Tensor,
+        lam: float | Tensor,
+        less: float | Tensor = 0.0,
     ) -> Tensor:
         """Return the loss, of each sample lam * log(mean of exp(d / lam)) - less."""
-        dim, soft = min(1, z.dim() - 1), target.is_floating_point()
-        weight = None if self.weight is None else self.weight.to(z.dtype)
-        if soft:
-            target = target.to(z.dtype)
-            shares = target.movedim(dim, -1)
-            count = (shares if weight is None else shares * weight).sum(-1)
-        else:
-            target, count = target.long(), self._counts(target, z.dtype)
-        own = F.cross_entropy(z, target, weight, ignore_index=self.ignore_index, reduction="none")
-        each = lam * own - count * (lam * math.log(z.shape[dim]) + less)
-        return self._reduce(each, None if soft else count)
+        log_p, _ = _Softmax.apply(  # type: ignore[no-untyped-call]
+            z, size, labels, -self.margin / lam * shares, lam, self.normalize
+        )
+        if self.weight is not None:
+            shares = shares * self.weight.to(z.dtype)[labels]
+        # log(mean of exp(d / lam)) = -log(p * C) of the label
+        each = -(shares * (lam * (log_p + math.log(z.shape[-1])) + less)).sum(-1)
+        return self._reduce(each, None if target.is_floating_point() else shares.sum(-1))
 
     def extra_repr(self) -> str:
         """Return the settings for printing."""
         return f"lam={self.lam}, margin={self.margin}, {super().extra_repr()}"
+
+
+def _mean_size(z: Tensor) -> Tensor:
+    size: Tensor = torch.linalg.vector_norm(z, 1, -1, keepdim=True) / z.shape[-1]
+    return size.clamp(min=_SMALLEST)
+
+
+def _tempered(z: Tensor, unit: Tensor, labels: Tensor, shift: Tensor) -> Tensor:
+    """Return z / unit, `shift` added to those of `labels`, less the largest of each sample."""
+    # In place, here and below: each new matrix would cost as much as all that is done with it.
+    u = (z * (1 / unit)).scatter_add_(-1, labels, shift)
+    return u.sub_(u.detach().amax(-1, keepdim=True))
+
+
+class _Softmax(torch.autograd.Function):
+    """p = softmax of the tempered scores, and its logarithm at `labels`, which has the gradient."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        z: Tensor,
+        size: Tensor,
+        labels: Tensor,
+        shift: Tensor,
+        lam: float | Tensor,
+        normalize: bool,
+    ) -> tuple[Tensor, Tensor]:
+        u = _tempered(z, lam * size, labels, shift)
+        chosen = u.gather(-1, labels)
+        total = u.exp_().sum(-1, keepdim=True)
+        return chosen - total.log(), u.div_(total)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        z, size, labels, shift, ctx.lam, ctx.normalize = inputs
+        ctx.save_for_backward(z, size, labels, shift, output[1])
+        ctx.mark_non_differentiable(output[1])
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx: Any, of_log_p: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
+        if of_log_p is None:
+            return (None,) * 6
+        z, size, labels, shift, p = ctx.saved_tensors
+        if torch.is_grad_enabled():  # the gradient is itself to be differentiated
+            size = _mean_size(z) if ctx.normalize else size
+            p = _tempered(z, ctx.lam * size, labels, shift).softmax(-1)
+        total, scale = of_log_p.sum(-1, keepdim=True), 1 / (ctx.lam * size)
+        of_shift = of_log_p - total * p.gather(-1, labels) if ctx.needs_input_grad[3] else None
+        if ctx.normalize:  # the sign is the gradient of the size
+            along = (of_log_p * z.gather(-1, labels)).sum(-1, keepdim=True)
+            along = along - total * torch.einsum("...c,...c->...", p, z).unsqueeze(-1)
+            of_size = -scale * along / size * (size > _SMALLEST)
+            of_z = z.sign().mul_(of_size / z.shape[-1]).addcmul_(p, -total * scale)
+        else:
+            of_z = p * (-total * scale)
+        of_z = of_z.scatter_add_(-1, labels, of_log_p * scale)
+        return of_z, None, None, of_shift, None, None

@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from thalweg.losses._processes import of_all_processes
+
 
 class MECO(nn.Module):
     """Negative log-likelihood of an unnormalised model, its partition function followed by noise.
@@ -23,7 +25,8 @@ class MECO(nn.Module):
     Optimizers with momentum are meant. Avoid it where no noise covers data and model: once
     `effective_share` is near one over the batch, a single sample of noise moves everything and
     noise-contrastive estimation is the safer choice. Cost: the model on as many samples of noise as
-    of data, and a number of state.
+    of data, and a number of state; in distributed training all processes track u together, and
+    exchange p / q of their noise, of which each should draw its own.
 
     Args:
         gamma: Share of the newest batch in the average, in (0, 1]; 1 is self-normalised importance
@@ -86,16 +89,16 @@ class MECO(nn.Module):
         if dtype in (torch.bfloat16, torch.float16):
             log_p_data, log_p_noise = log_p_data.float(), log_p_noise.float()
         log_r = (log_p_noise - log_q_noise).flatten()
-        log_g = log_r.logsumexp(0) - math.log(len(log_r))
+        log_g = _log_mean(log_r)
         if not self.training:
             return (log_g - log_p_data.mean()).to(dtype)
-        log_u = self._track(log_r, log_g)
-        ratio = (log_g - log_u).exp()  # at most 1 / gamma
+        log_u = self._track(*of_all_processes(log_r.detach()))
+        ratio = (log_g - log_u).exp()  # at most the number of processes / gamma
         return (log_u + (ratio - ratio.detach()) - log_p_data.mean()).to(dtype)
 
-    @torch.no_grad()
-    def _track(self, log_r: Tensor, log_g: Tensor) -> Tensor:
+    def _track(self, log_r: Tensor) -> Tensor:
         """Return log u with the newest batch in it."""
+        log_g = _log_mean(log_r)
         before = self.log_partition.to(log_g.dtype)
         kept = before + (math.log1p(-self.gamma) if self.gamma < 1 else -math.inf)
         log_u = torch.logaddexp(kept, log_g + math.log(self.gamma))
@@ -107,3 +110,7 @@ class MECO(nn.Module):
     def extra_repr(self) -> str:
         """Return the settings for printing."""
         return f"gamma={self.gamma}"
+
+
+def _log_mean(log_r: Tensor) -> Tensor:
+    return log_r.logsumexp(0) - math.log(len(log_r))

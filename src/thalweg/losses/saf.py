@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from thalweg.losses._processes import of_all_processes
+
 Criterion = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -24,7 +26,8 @@ class SAF(nn.Module):
     too dear, and against wrong labels. Avoid it where samples have no index, where they are seen
     only a few times, and where scores of all samples and classes do not fit in memory:
     :class:`thalweg.losses.MESA` needs none. Cost: a softmax of the batch, and
-    n_samples * (lag + 1) * n_classes numbers, which ``.to(torch.bfloat16)`` halves.
+    n_samples * (lag + 1) * n_classes numbers, which ``.to(torch.bfloat16)`` halves; in distributed
+    training the scores of a batch go to all processes, each of which remembers every sample.
 
     Args:
         n_samples: In the training data; every `index` is below it.
@@ -55,7 +58,7 @@ class SAF(nn.Module):
 
     Paper: Sharpness-Aware Training for Free, 2022, arXiv 2205.14083. Differs: a sample that was not
         seen `lag` epochs ago is left out, where the authors' code compares with zeros or with an
-        older epoch; in distributed training each process remembers what it has seen itself.
+        older epoch.
     """
 
     memory: Tensor
@@ -107,7 +110,8 @@ class SAF(nn.Module):
         past = self.memory[index, past_epoch % slots]
         known = (self.seen[index, past_epoch % slots] == past_epoch) & (self.epoch > self.start)
         if self.training:
-            self.memory[index, self.epoch % slots] = input.detach().to(self.memory.dtype)
+            index, scores = of_all_processes(index, input.detach().to(self.memory.dtype))
+            self.memory[index, self.epoch % slots] = scores
             self.seen[index, self.epoch % slots] = self.epoch.to(self.seen.dtype)
         moved = divergence(past, input, self.tau).where(known, 0).mean()
         own: Tensor = self.criterion(input, target)

@@ -123,9 +123,11 @@ class _MeanAndDeviation(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
         mean = x.mean(-1, keepdim=True)
-        # The square of a large score fits into double precision.
-        length = torch.linalg.vector_norm(x - mean, 2, -1, keepdim=True, dtype=torch.float64)
-        return mean, (length.square() / x.shape[-1] + eps).sqrt().to(x.dtype)
+        # In units of its span, as the square of a large score does not fit into single precision.
+        span = (x.amax(-1, keepdim=True) - x.amin(-1, keepdim=True)).clamp(min=1e-30)
+        length = torch.linalg.vector_norm((x - mean).div_(span), 2, -1, keepdim=True)
+        variance = (length.double() * span).square() / x.shape[-1]
+        return mean, (variance + eps).sqrt().to(x.dtype)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:

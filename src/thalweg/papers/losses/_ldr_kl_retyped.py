@@ -64,6 +64,14 @@ def equations_retyped() -> None:
         assert _under(p, d, lam) < LDRKL(lam, margin)(z[:1], target[:1]).item()
 
 
+def second_derivatives() -> None:
+    """The gradient, which is written out, is itself differentiated rightly."""
+    z, target, _ = _tensors()
+    for normalize in (True, False):
+        loss = LDRKL(0.7, 0.3, normalize=normalize)
+        torch.autograd.gradgradcheck(lambda x, loss=loss: loss(x, target), z)
+
+
 def sure_targets_and_lone_samples() -> None:
     """A one-hot target is its index, at places and with weights too; a sample may stand alone."""
     z, target, _ = _tensors()

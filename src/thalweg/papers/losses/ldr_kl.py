@@ -12,6 +12,7 @@ from thalweg.papers.losses._ldr_kl_retyped import (
     ends_of_the_temperature,
     equations_retyped,
     scores_follow_the_labels_distribution,
+    second_derivatives,
     sure_targets_and_lone_samples,
     temperature_is_the_best,
     temperatures_retyped,
@@ -67,6 +68,7 @@ PAPER = Paper(
     ),
     oracles=(
         equations_retyped,
+        second_derivatives,
         ends_of_the_temperature,
         scores_follow_the_labels_distribution,
         sure_targets_and_lone_samples,
