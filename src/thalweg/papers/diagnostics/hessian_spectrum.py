@@ -52,6 +52,15 @@ def all_eigenvalues_after_as_many_steps() -> None:
         torch.testing.assert_close(found.smallest, exact[:10], rtol=0, atol=1e-10)
 
 
+def eigenvalues_of_a_given_matrix() -> None:
+    """A quadratic's are known; a parameter without a part in the loss adds a zero."""
+    net = nn.Linear(2, 1, bias=False).double()
+    net.register_parameter("idle", nn.Parameter(torch.ones(1)))
+    inputs = torch.diag(_double([1.0, 3.0]))
+    found = hessian_spectrum(net, (inputs, torch.ones(2, 1).double()), nn.MSELoss(), probes=1)
+    _close(found.largest, _double([9.0, 1.0, 0.0]))
+
+
 def ritz_pairs_of_the_krylov_spaces() -> None:
     """Compress the dense Hessian to span(q, Hq, ..., H^5 q) for each start q; no recursion."""
     dense, steps, told = _dense(), 6, []
@@ -102,7 +111,7 @@ def density_retyped() -> None:
             assert math.isclose(density, expected, rel_tol=1e-9)
     data = torch.ones(4, 3), torch.ones(4)
     flat = nn.Linear(3, 1, bias=False)
-    assert hessian_spectrum(flat, data, lambda z, y: z.mean(), width=0.03).width == 0.03
+    assert hessian_spectrum(flat, data, lambda z, y: z.sum(), width=0.03).width == 0.03
 
 
 def chains_of_a_given_matrix() -> None:
@@ -186,6 +195,7 @@ PAPER = Paper(
     ),
     oracles=(
         all_eigenvalues_after_as_many_steps,
+        eigenvalues_of_a_given_matrix,
         ritz_pairs_of_the_krylov_spaces,
         density_retyped,
         summaries_of_given_spectra,
