@@ -132,7 +132,7 @@ class Augmented(list):
 def test_what_has_no_one_hessian_is_refused(net, data, loss, sentence):
     pair = torch.randn(30, 4), torch.arange(30) % 3
     with pytest.raises(ValueError, match=sentence):
-        spectrum(net, data(*pair), loss, batch_size=8)
+        spectrum(net, data(*pair), loss, batch_size=15)
 
 
 def test_data_that_can_be_read_once_are_refused(net, data):

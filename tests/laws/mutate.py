@@ -3,9 +3,11 @@
     python -m tests.laws.mutate [ID ...] [--list] [--jobs N]
 
 A spot is a statement or an expression in a function of a file that defines something the paper
-provides: it is dropped, negated, frozen, or replaced by its neighbour. Nothing on disk changes: a
-forked process imports the altered module in place of the file. A survivor is either equivalent to
-the original, which `explained.toml` must say, or asks for a sharper oracle.
+provides, or that this is computed with: it is dropped, negated, frozen, or replaced by its
+neighbour. What several papers compute with is altered with the first of them, and what that does
+not notice is shown to the others. Nothing on disk changes: a forked process imports the altered
+module in place of the file. A survivor is either equivalent to the original, which
+`explained.toml` must say, or asks for a sharper oracle.
 """
 
 import argparse
@@ -296,11 +298,12 @@ def checks(paper_module: str, cheap: set[str] | None = None) -> Iterator[Check]:
     yield from ((oracle.__name__, oracle) for oracle in paper.oracles)
     cases = importlib.import_module("tests.laws.cases")
     processes = importlib.import_module("tests.laws.processes")
-    elsewhere = {law.__name__ for law in processes.LAWS}  # they import the file unaltered
     for number, example in enumerate(paper.all_examples):
-        for law in cases.Laws.of_interface(example.interface).of(example):
+        laws = cases.Laws.of_interface(example.interface).of(example)
+        elsewhere = processes.LAWS  # known once laws are imported; they import the file unaltered
+        for law in laws:
             name = f"{law.__name__} of example {number}"
-            if law.__name__ not in elsewhere and (cheap is None or name in cheap):
+            if law not in elsewhere and (cheap is None or name in cheap):
                 yield name, functools.partial(cases.obey, law, example)
 
 
@@ -522,22 +525,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
     papers = _paper_modules()
     if unknown := set(options.ids) - set(papers):
         parser.error(f"no paper is called {', '.join(sorted(unknown))}")
-    for name in options.ids or papers:  # imports the laws once, before the processes fork
-        list(checks(papers[name]))
+    homes, chosen = _homes(papers), options.ids or list(papers)
+    if options.module:
+        homes = {module: options.ids or homes[module] for module in options.module}
+    else:
+        homes = {module: users for module, users in homes.items() if users[0] in chosen}
+    for name in {name for users in homes.values() for name in users}:
+        list(checks(papers[name]))  # imports the laws once, before the processes fork
     reasons, unexplained = explanations(), 0
-    for name in options.ids or papers:
-        for module in options.module or _homes(papers[name]):
-            if options.list:
-                print(*mutants(module, _path(module)), sep="\n")
-                continue
-            start = time.monotonic()
-            report = judge(_fates(papers[name], module, options.jobs), reasons.get(module, {}))
-            unexplained += len(report.unexplained)
-            print(f"{name}, {module}, {time.monotonic() - start:.0f} s: {report}", flush=True)
+    for module, users in homes.items():
+        if options.list:
+            print(*mutants(module, _path(module)), sep="\n")
+            continue
+        start = time.monotonic()
+        fates = _fates([papers[name] for name in users], module, options.jobs)
+        report = judge(fates, reasons.get(module, {}))
+        unexplained += len(report.unexplained)
+        print(f"{users[0]}, {module}, {time.monotonic() - start:.0f} s: {report}", flush=True)
     return bool(unexplained)
 
 
-def _fates(paper_module: str, module: str, jobs: int) -> list[Fate]:
+def _fates(paper_modules: Sequence[str], module: str, jobs: int) -> list[Fate]:
+    """Show a module's mutants to one paper after the other, until it is noticed."""
+    fates: list[Fate] = []
+    left = list(mutants(module, _path(module)))
+    for name in paper_modules:
+        if left:
+            tried = list(_fates_by(name, module, left, jobs))
+            fates += [fate for fate in tried if fate.killer]
+            left = [fate.mutant for fate in tried if not fate.killer]
+    for mutant in left:
+        print(f"  not noticed: {mutant}", file=sys.stderr, flush=True)
+    return fates + [Fate(mutant, None) for mutant in left]
+
+
+def _fates_by(paper_module: str, module: str, found: Sequence[Mutant], jobs: int) -> Iterator[Fate]:
     path = _path(module)
     original = Mutant(module, path, 0, "", "", compile(path.read_text(), str(path), "exec"))
     seconds = survey(original, functools.partial(checks, paper_module))
@@ -547,12 +569,7 @@ def _fates(paper_module: str, module: str, jobs: int) -> list[Fate]:
     cheap = {name for name, spent in seconds.items() if spent < CHEAP}
     limit = 20 + 10 * sum(spent for check, spent in seconds.items() if check in cheap)
     trial = functools.partial(checks, paper_module, cheap)
-    fates = []
-    for fate in hunt(list(mutants(module, path)), trial, jobs=jobs, limit=limit):
-        fates.append(fate)
-        if not fate.killer:
-            print(f"  not noticed: {fate.mutant}", file=sys.stderr, flush=True)
-    return fates
+    return hunt(found, trial, jobs=jobs, limit=limit)
 
 
 def _path(module: str) -> Path:
@@ -571,9 +588,25 @@ def _paper(module: str) -> Any:
     return importlib.import_module(module).PAPER
 
 
-def _homes(paper_module: str) -> list[str]:
-    """Return the modules in which the objects a paper provides are written."""
-    return list(dict.fromkeys(thing.__module__ for thing in _paper(paper_module).provides))
+def _homes(papers: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return the modules that make what papers provide, each with the papers that do so.
+
+    They are those in which something is written that a paper provides, and the private ones that
+    these import, directly or not.
+    """
+    homes: dict[str, list[str]] = {}
+    for name, paper_module in papers.items():
+        own = dict.fromkeys(thing.__module__ for thing in _paper(paper_module).provides)
+        fresh = list(own)
+        for module in fresh:  # which grows
+            imported = sorted(_imports(_path(module)) & set(sys.modules))
+            fresh += [m for m in imported if _is_private(m) and m not in fresh]
+            homes.setdefault(module, []).append(name)
+    return homes
+
+
+def _is_private(module: str) -> bool:
+    return _is_ours(module) and module.rpartition(".")[2].startswith("_")
 
 
 if __name__ == "__main__":

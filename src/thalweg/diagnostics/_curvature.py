@@ -118,8 +118,6 @@ class MeanHessian:
 
     def _product(self, gradients: list[Tensor], vectors: Tensor) -> Tensor:
         curved = [gradient.requires_grad for gradient in gradients]
-        if not any(curved):
-            return torch.zeros_like(vectors)
         rows = []
         sizes = [p.numel() for p in self.parameters]
         for vector in vectors:

@@ -12,6 +12,7 @@ from thalweg.core.example import Example
 from thalweg.core.instrument import Instrument
 from thalweg.core.paper import Paper
 from thalweg.diagnostics import hessian_spectrum
+from thalweg.diagnostics._lanczos import lanczos
 from thalweg.papers.diagnostics._curvature_readings import passes, read_spectrum
 from thalweg.papers.diagnostics._hessian_spectrum_trials import (
     outliers,
@@ -43,12 +44,21 @@ def _dense() -> Tensor:
 def all_eigenvalues_after_as_many_steps() -> None:
     """With as many steps as parameters every probe's nodes are the dense Hessian's eigenvalues."""
     exact = torch.linalg.eigvalsh(_dense())
-    for batch_size in (None, 7):
-        found = hessian_spectrum(*_small(), steps=99, probes=3, batch_size=batch_size)
+    for batch_size in (None, 7, 11):
+        found = hessian_spectrum(*_small(), steps=99, probes=2, batch_size=batch_size)
         nodes = found.ritz_values
         torch.testing.assert_close(nodes, exact.expand_as(nodes), rtol=0, atol=1e-10)
         torch.testing.assert_close(found.largest, exact.flip(0)[:10], rtol=0, atol=1e-10)
         torch.testing.assert_close(found.smallest, exact[:10], rtol=0, atol=1e-10)
+
+
+def eigenvalues_of_a_given_matrix() -> None:
+    """A quadratic's are known; a parameter without a part in the loss adds a zero."""
+    net = nn.Linear(2, 1, bias=False).double()
+    net.register_parameter("idle", nn.Parameter(torch.ones(1)))
+    inputs = torch.diag(_double([1.0, 3.0]))
+    found = hessian_spectrum(net, (inputs, torch.ones(2, 1).double()), nn.MSELoss(), probes=1)
+    _close(found.largest, _double([9.0, 1.0, 0.0]))
 
 
 def ritz_pairs_of_the_krylov_spaces() -> None:
@@ -100,8 +110,39 @@ def density_retyped() -> None:
             expected = sum(bumps) / probes / math.sqrt(2 * math.pi * found.width**2)
             assert math.isclose(density, expected, rel_tol=1e-9)
     data = torch.ones(4, 3), torch.ones(4)
-    flat = hessian_spectrum(nn.Linear(3, 1), data, lambda z, y: z.mean(), width=0.03)
-    assert flat.width == 0.03
+    flat = nn.Linear(3, 1, bias=False)
+    assert hessian_spectrum(flat, data, lambda z, y: z.sum(), width=0.03).width == 0.03
+
+
+def chains_of_a_given_matrix() -> None:
+    """Q Q' = 1 and Q A Q' = T, where a coupling nearly vanishes or a chain ends before its time."""
+    generator = torch.Generator().manual_seed(0)
+    scale = 1e12  # next to which rounding is large
+    given = (  # blocks of one matrix: what is on the diagonal of each, and beside it
+        ([0.0, 0.0, 0.0], [1.0, 2.0]),
+        ([-3.0, -3.0, -3.0], [1.0, 1.0]),
+        ([1.0, 2.0, 3.0, 4.0], [1.0, 1e-8, 1.0]),
+    )
+    blocks, starts = [], []
+    for diagonal, beside in given:
+        off = torch.diag(_double(beside), 1)
+        turned = torch.linalg.qr(torch.randn(len(off), len(off), generator=generator).double()).Q
+        blocks.append(scale * turned @ (torch.diag(_double(diagonal)) + off + off.T) @ turned.T)
+        starts.append(turned[:, :1].T)
+    matrix, inside = torch.block_diag(*blocks), torch.block_diag(*starts)
+    anywhere = torch.randn(2, 10, generator=generator).double()
+    for start in (inside, anywhere):
+        state = generator.get_state()
+        diagonals, couplings, bases = lanczos(lambda v: v @ matrix, start, 10, generator)
+        drawn = not torch.equal(state, generator.get_state())
+        assert drawn == (start is inside), "vectors are drawn for chains that have ended"
+        for i, basis in enumerate(bases):
+            _close(basis @ basis.T, torch.eye(10).double())
+            off = torch.diag(couplings[i, :-1], 1)
+            tridiagonal = torch.diag(diagonals[i]) + off + off.T
+            _close(basis @ matrix @ basis.T / scale, tridiagonal / scale)
+            if start is inside:
+                assert couplings[i, len(given[i][0]) - 1] == 0, "nothing couples what follows"
 
 
 def summaries_of_given_spectra() -> None:
@@ -154,9 +195,11 @@ PAPER = Paper(
     ),
     oracles=(
         all_eigenvalues_after_as_many_steps,
+        eigenvalues_of_a_given_matrix,
         ritz_pairs_of_the_krylov_spaces,
         density_retyped,
         summaries_of_given_spectra,
+        chains_of_a_given_matrix,
     ),
     examples=(
         Example(
