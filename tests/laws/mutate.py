@@ -296,11 +296,11 @@ def checks(paper_module: str, cheap: set[str] | None = None) -> Iterator[Check]:
     yield from ((oracle.__name__, oracle) for oracle in paper.oracles)
     cases = importlib.import_module("tests.laws.cases")
     processes = importlib.import_module("tests.laws.processes")
-    elsewhere = {law.__name__ for law in processes.LAWS}  # they import the file unaltered
     for number, example in enumerate(paper.all_examples):
         for law in cases.Laws.of_interface(example.interface).of(example):
             name = f"{law.__name__} of example {number}"
-            if law.__name__ not in elsewhere and (cheap is None or name in cheap):
+            elsewhere = law in processes.LAWS  # where the file is imported unaltered
+            if not elsewhere and (cheap is None or name in cheap):
                 yield name, functools.partial(cases.obey, law, example)
 
 
