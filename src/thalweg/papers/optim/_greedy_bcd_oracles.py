@@ -47,11 +47,13 @@ def steps_retyped() -> None:
 def objectives_are_what_they_say() -> None:
     """Value, gradient, Hessian and steps agree with automatic derivatives; the bounds bound."""
     generator = torch.Generator().manual_seed(1)
+    A = torch.randn(20, 9, generator=generator, dtype=torch.float64)
     for objective in (
         QuadraticObjective(*quadratic(1), l1=0.3),
         QuadraticObjective(quadratic(1)[0].to_sparse(), quadratic(1)[1]),
         lattice(0, n=25)[0],
-        logistic(0, m=20, n=9)[0],
+        LogisticObjective(A, A[:, 0].sign(), l2=0.2),
+        SoftmaxObjective(A, (A[:, 0] > 0).long(), n_classes=2),
         classes(0, m=20, n=5)[0],
     ):
         n, every = objective.size, torch.arange(objective.size)
