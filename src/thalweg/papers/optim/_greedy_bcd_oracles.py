@@ -44,6 +44,18 @@ def steps_retyped() -> None:
                     np.testing.assert_allclose(item.value.numpy(), point, rtol=1e-8, atol=1e-12)
 
 
+def passes_are_shuffled() -> None:
+    """Cyclic variable blocks hold no coordinate twice a pass, and are others in the next."""
+    Q, b = quadratic(6)
+    iterates = iterate_bcd(QuadraticObjective(Q, b), 0 * b, block_size=3, select="cyclic")
+    points = [item.value for item in islice(iterates, 7)]
+    blocks = [(new != old).nonzero().flatten().tolist() for old, new in pairwise(points)]
+    for some in (blocks[:3], blocks[3:]):
+        assert sorted(map(len, some)) == [3, 3, 3]
+        assert len({i for block in some for i in block}) == 9
+    assert sorted(blocks[:3]) != sorted(blocks[3:])
+
+
 def objectives_are_what_they_say() -> None:
     """Value, gradient, Hessian and steps agree with automatic derivatives; the bounds bound."""
     generator = torch.Generator().manual_seed(1)
