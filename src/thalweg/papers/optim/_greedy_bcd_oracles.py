@@ -1,5 +1,6 @@
 """Exact checks of block coordinate descent."""
 
+from collections import Counter
 from itertools import islice, pairwise
 from typing import Any
 
@@ -54,6 +55,26 @@ def passes_are_shuffled() -> None:
         assert sorted(map(len, some)) == [3, 3, 3]
         assert len({i for block in some for i in block}) == 9
     assert sorted(blocks[:3]) != sorted(blocks[3:])
+
+
+def random_blocks_are_drawn() -> None:
+    """Fixed ones about equally often; forests by the seed."""
+    Q, b = quadratic(8)
+    rules: Any = {"block_size": 3, "partition": "order", "update": "lipschitz"}
+    iterates = iterate_bcd(QuadraticObjective(Q, b), 0 * b, select="random", **rules)
+    points = [item.value for item in islice(iterates, 201)]
+    drawn = Counter(tuple((new != old).tolist()) for old, new in pairwise(points))
+    assert len(drawn) == 4
+    assert 25 < min(drawn.values()) <= max(drawn.values()) < 75  # four standard deviations
+    problem, x0 = lattice(3, n=49)
+    forests = [
+        (item.value == x0).tolist()
+        for seed in (0, 1)
+        for item in islice(
+            iterate_bcd(problem, x0, select="random", update="tree", seed=seed), 1, 2
+        )
+    ]
+    assert forests[0] != forests[1]
 
 
 def objectives_are_what_they_say() -> None:
@@ -147,6 +168,9 @@ def forests_are_solved_exactly() -> None:
                 )
             if partition == "colours":
                 assert not np.triu(Q[np.ix_(block, block)], 1).any(), "the block holds an edge"
+            elif partition == "forest" and step == 0 and select == "cyclic":
+                order = np.argsort(-np.diag(Q), kind="stable").tolist()
+                assert set(block) == set(retyped.greedy_forest(Q, order))
 
 
 def magnitudes_are_handled() -> None:

@@ -67,6 +67,7 @@ PAPER = Paper(
     oracles=(
         oracles.steps_retyped,
         oracles.passes_are_shuffled,
+        oracles.random_blocks_are_drawn,
         oracles.objectives_are_what_they_say,
         oracles.values_are_those_of_the_paper,
         oracles.forests_are_solved_exactly,
