@@ -72,6 +72,7 @@ PAPER = Paper(
         oracles.values_are_those_of_the_paper,
         oracles.forests_are_solved_exactly,
         oracles.magnitudes_are_handled,
+        oracles.the_best_coordinate_is_chosen,
         oracles.newton_steps_are_exact,
         oracles.drift_is_stopped,
     ),
