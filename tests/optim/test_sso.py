@@ -24,6 +24,8 @@ def test_what_it_refuses():
     for wrong in ({"shrink": 1.0}, {"expand": 0.9}, {"inner_steps": 0}, {"inner_lr": 0.0}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             SSO(model.parameters(), **wrong)
+    with pytest.raises(ValueError, match="real parameters"):
+        SSO([torch.zeros(1, dtype=torch.complex64)])
 
 
 def test_groups_move_in_proportion_to_their_rates():

@@ -132,11 +132,9 @@ def _divide(problem: BlockObjective, size: int, partition: str) -> list[Tensor]:
 
 
 def _neighbours(problem: QuadraticObjective) -> list[list[int]]:
+    """Return each node's neighbours, of which it is one itself."""
     rows = zip(problem.near.tolist(), problem.weights.tolist(), strict=True)
-    return [
-        [j for j, weight in zip(*row, strict=True) if weight and j != i]
-        for i, row in enumerate(rows)
-    ]
+    return [[j for j, weight in zip(*row, strict=True) if weight] for row in rows]
 
 
 def _promises(problem: BlockObjective, select: str, x: Tensor, g: Tensor) -> Tensor:

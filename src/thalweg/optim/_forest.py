@@ -22,7 +22,7 @@ class _Forest:
 
     def takes(self, node: int, neighbours: Sequence[int]) -> bool:
         """Add a node, unless it would close a cycle."""
-        roots = [self._root(other) for other in neighbours if other in self.above and other != node]
+        roots = [self._root(other) for other in neighbours if other in self.above]
         if len({*roots}) < len(roots):
             return False
         self.above[node] = node

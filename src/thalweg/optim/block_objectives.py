@@ -141,7 +141,7 @@ def _neighbours(Q: Tensor) -> tuple[Tensor, Tensor]:
     (i, j), values, n = Q.indices(), Q.values(), len(Q)
     counts = torch.bincount(i, minlength=n)
     place = torch.arange(len(i), device=i.device) - (counts.cumsum(0) - counts)[i]
-    most = int(counts.max()) if n else 0
+    most = int(counts.max())
     near = torch.arange(n, device=i.device)[:, None].repeat(1, most)
     weights = values.new_zeros(n, most)
     near[i, place], weights[i, place] = j, values

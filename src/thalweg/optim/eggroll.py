@@ -127,7 +127,7 @@ class EGGROLL(Wrapper):
                 f"The fitness must be of shape ({members.size},), one number for each member, "
                 f"not {tuple(fitness.shape)}."
             )
-        scores = fitness.detach().to(torch.promote_types(fitness.dtype, torch.float32))
+        scores = fitness.to(torch.promote_types(fitness.dtype, torch.float32))
         if is_distributed():
             average_over_processes([scores := scores.clone()])
         spread = (scores.var(correction=0) + 1e-5).sqrt()

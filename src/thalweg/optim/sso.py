@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,6 +92,7 @@ class SSO(Optimizer):
             _validate(self.param_groups[-1])
             refuse_complex(self, self.param_groups[-1])
 
+    @torch.no_grad()
     def step(  # type: ignore[override]
         self, outputs: Callable[[], Tensor], loss: Callable[[Tensor], Tensor]
     ) -> Tensor:
@@ -115,23 +116,24 @@ class SSO(Optimizer):
                 "replicate the model instead."
             )
         outputs = _repeatable(outputs)
+        z = outputs()
+        if not isinstance(z, Tensor):
+            raise TypeError(
+                f"SSO takes a model whose outputs are one tensor, not {type(z).__name__}: "
+                "let outputs() return the tensor that the loss is a function of."
+            )
+        target = z.detach().requires_grad_()
         with torch.enable_grad():
-            z: Tensor | None = outputs()
-            if not isinstance(z, Tensor):
-                raise TypeError(
-                    f"SSO takes a model whose outputs are one tensor, not {type(z).__name__}: "
-                    "let outputs() return the tensor that the loss is a function of."
-                )
-            target = z.detach().requires_grad_()
             value = loss(target)
-            (slope,) = torch.autograd.grad(value, target)
-            eta = max(group["lr"] for group in self.param_groups)
-            rows = z.shape[0] if z.ndim else 1
-            surrogate = _Surrogate(target.detach(), slope, eta * rows)
-            steps = self.param_groups[0]["inner_steps"] if eta > 0 else 0
-            for _ in range(steps):
-                if z is not None:
-                    z = self._descend(z, surrogate, outputs)
+        (slope,) = torch.autograd.grad(value, target)
+        eta = max(group["lr"] for group in self.param_groups)
+        rows = z.shape[0] if z.ndim else 1
+        surrogate = _Surrogate(z.clone(), slope, eta * rows)  # z may be a parameter that moves
+        for _ in range(self.param_groups[0]["inner_steps"]):
+            moved = self._descend(z, surrogate, outputs)
+            if moved is None:
+                break
+            z = moved
         return value.detach()
 
     def _descend(
@@ -140,20 +142,20 @@ class SSO(Optimizer):
         """Make one inner step and return the outputs after it; None where there is none to make."""
         first = self.param_groups[0]
         params, directions, squared = self._directions(z, surrogate)
-        if not params or squared.sqrt() <= first["tolerance"]:
+        if squared.sqrt() <= first["tolerance"]:
             return None
-        before = [p.detach().clone() for p in params]
+        before, here = [p.clone() for p in params], z.clone()
         rate = first["inner_lr"] * first["expand"]
         for _ in range(_TRIALS):
-            _set(params, torch._foreach_sub(before, directions, alpha=rate))
+            torch._foreach_copy_(params, torch._foreach_sub(before, directions, alpha=rate))
             moved = outputs()
-            change = _averaged(surrogate.change(z.detach(), moved.detach()))
+            change = _averaged(surrogate.change(here, moved))
             if change <= -first["sufficient_decrease"] * rate * squared:
                 for group in self.param_groups:
                     group["inner_lr"] = rate
                 return moved
             rate *= first["shrink"]
-        _set(params, before)
+        torch._foreach_copy_(params, before)
         return None
 
     def _directions(
@@ -168,9 +170,8 @@ class SSO(Optimizer):
             if p.requires_grad and group["lr"] > 0
         }
         if not (weights and z.requires_grad):
-            return [], [], z
-        slope = surrogate.slope(z.detach())
-        found = torch.autograd.grad(z, list(weights), slope, allow_unused=True)
+            return [], [], z.new_zeros(())
+        found = torch.autograd.grad(z, list(weights), surrogate.slope(z), allow_unused=True)
         grads = {p: _averaged(g) for p, g in zip(weights, found, strict=True) if g is not None}
         directions = [weights[p] * g for p, g in grads.items()]
         products = [_inner(d, g) for d, g in zip(directions, grads.values(), strict=True)]
@@ -200,11 +201,6 @@ class _Surrogate:
         return _inner(self.slope((z + moved) / 2), moved - z)
 
 
-@torch.no_grad()
-def _set(params: list[Tensor], values: Sequence[Tensor]) -> None:
-    torch._foreach_copy_(params, list(values))
-
-
 def _inner(x: Tensor, y: Tensor) -> Tensor:
     """Return the sum of products, in single precision at least."""
     return (x * y).sum(dtype=torch.promote_types(x.dtype, torch.float32))
@@ -219,17 +215,14 @@ def _averaged(x: Tensor) -> Tensor:
 
 def _repeatable(outputs: Callable[[], Tensor]) -> Callable[[], Tensor]:
     """Return a function that draws the same random numbers at each call, as dropout does."""
-    states: list[Any] = []
-    cuda = torch.cuda.is_available()
+    cpu = torch.get_rng_state()
+    cuda = torch.cuda.get_rng_state_all()
 
     def repeat() -> Tensor:
-        if states:
-            torch.set_rng_state(states[0])
-            if cuda:
-                torch.cuda.set_rng_state_all(states[1])
-        else:
-            states.extend([torch.get_rng_state(), torch.cuda.get_rng_state_all() if cuda else None])
-        return outputs()
+        torch.set_rng_state(cpu)
+        torch.cuda.set_rng_state_all(cuda)
+        with torch.enable_grad():
+            return outputs()
 
     return repeat
 

@@ -53,6 +53,16 @@ def members_are_perturbed_weights() -> None:
         for module in (layer, _Raw(layer), nn.Sequential(layer)):
             torch.testing.assert_close(members(module, x, own=True), expected)
             torch.testing.assert_close(members(module, x[2])[2], expected[2])
+        hook = layer.register_forward_hook(lambda layer, inputs, output: output.tanh())
+        torch.testing.assert_close(members(layer, x, own=True), expected.tanh())
+        hook.remove()
+        tied = nn.Sequential(nn.Linear(4, 4, bias=False), nn.Linear(4, 4)).double()
+        tied[1].weight = tied[0].weight  # and the bias is not the optimizer's
+        sgd = torch.optim.SGD(tied[0].parameters(), lr=0.1)
+        squares = EGGROLL(sgd, population=6, rank=rank, seed=1).ask()
+        weight = squares(tied[0], torch.eye(4, dtype=torch.float64)).mT
+        outputs = squares(tied, torch.eye(4, dtype=torch.float64))
+        torch.testing.assert_close(outputs, (weight @ weight).mT + tied[1].bias)
 
 
 def update_retyped() -> None:
@@ -64,22 +74,29 @@ def update_retyped() -> None:
     fitness = [0.5, -1.0, 2.0, 0.25, 3.0, 1.0, -2.0, 0.75]
     for rank, width in ((1, size), (3, 4), (None, 2)):
         layer = _layer()
-        before = [p.detach().clone() for p in layer.parameters()]
         sgd = torch.optim.SGD(layer.parameters(), lr=lr)
         optimizer = EGGROLL(sgd, population=size, sigma=sigma, rank=rank, seed=4)
-        for _ in range(2):  # of which the second draws anew
-            members = optimizer.ask()
-            noise = [part / sigma for part in _perturbations(members, layer)]
-            optimizer.tell(torch.tensor(fitness, dtype=torch.float64))
+        drawn: list[list[Tensor]] = []
+
+        def measure(
+            members: Population, layer: nn.Linear = layer, drawn: list[list[Tensor]] = drawn
+        ) -> Tensor:
+            drawn.append([part / sigma for part in _perturbations(members, layer)])
+            return torch.tensor(fitness, dtype=torch.float64)
+
+        for _ in range(2):
+            before = [p.detach().clone() for p in layer.parameters()]
+            assert optimizer.step(measure).tolist() == fitness
         mean = fmean(fitness)
         scale = math.sqrt(fmean((r - mean) ** 2 for r in fitness) + 1e-5)
         means = [fmean(fitness[i - i % width :][:width]) for i in range(size)]
         shaped = [(r - mean) / scale for r, mean in zip(fitness, means, strict=True)]
-        for p, old, z in zip(layer.parameters(), before, noise, strict=True):
+        for p, old, z, first in zip(layer.parameters(), before, *reversed(drawn), strict=True):
             ghat = sum(f * e for f, e in zip(shaped, z, strict=True)) / size
             step = sigma * math.sqrt(size) * ghat
-            torch.testing.assert_close(p.grad, -step)
-            assert not torch.allclose(p.detach() - old, lr * step), "both steps draw the same"
+            torch.testing.assert_close(p.grad, -step, rtol=1e-9, atol=1e-12)
+            torch.testing.assert_close(p.detach() - old, lr * step)
+            assert not torch.allclose(z, first), "both steps draw the same"
 
 
 def noise_is_standard_and_the_estimate_unbiased() -> None:

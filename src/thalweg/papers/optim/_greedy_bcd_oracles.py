@@ -1,5 +1,6 @@
 """Exact checks of block coordinate descent."""
 
+from collections import Counter
 from itertools import islice, pairwise
 from typing import Any
 
@@ -44,14 +45,48 @@ def steps_retyped() -> None:
                     np.testing.assert_allclose(item.value.numpy(), point, rtol=1e-8, atol=1e-12)
 
 
+def passes_are_shuffled() -> None:
+    """Cyclic variable blocks hold no coordinate twice a pass, and are others in the next."""
+    Q, b = quadratic(6)
+    iterates = iterate_bcd(QuadraticObjective(Q, b), 0 * b, block_size=3, select="cyclic")
+    points = [item.value for item in islice(iterates, 7)]
+    blocks = [(new != old).nonzero().flatten().tolist() for old, new in pairwise(points)]
+    for some in (blocks[:3], blocks[3:]):
+        assert sorted(map(len, some)) == [3, 3, 3]
+        assert len({i for block in some for i in block}) == 9
+    assert sorted(blocks[:3]) != sorted(blocks[3:])
+
+
+def random_blocks_are_drawn() -> None:
+    """Fixed ones about equally often; forests by the seed."""
+    Q, b = quadratic(8)
+    rules: Any = {"block_size": 3, "partition": "order", "update": "lipschitz"}
+    iterates = iterate_bcd(QuadraticObjective(Q, b), 0 * b, select="random", **rules)
+    points = [item.value for item in islice(iterates, 201)]
+    drawn = Counter(tuple((new != old).tolist()) for old, new in pairwise(points))
+    assert len(drawn) == 4
+    assert 25 < min(drawn.values()) <= max(drawn.values()) < 75  # four standard deviations
+    problem, x0 = lattice(3, n=49)
+    forests = [
+        (item.value == x0).tolist()
+        for seed in (0, 1)
+        for item in islice(
+            iterate_bcd(problem, x0, select="random", update="tree", seed=seed), 1, 2
+        )
+    ]
+    assert forests[0] != forests[1]
+
+
 def objectives_are_what_they_say() -> None:
     """Value, gradient, Hessian and steps agree with automatic derivatives; the bounds bound."""
     generator = torch.Generator().manual_seed(1)
+    A = torch.randn(20, 9, generator=generator, dtype=torch.float64)
     for objective in (
         QuadraticObjective(*quadratic(1), l1=0.3),
         QuadraticObjective(quadratic(1)[0].to_sparse(), quadratic(1)[1]),
         lattice(0, n=25)[0],
-        logistic(0, m=20, n=9)[0],
+        LogisticObjective(A, A[:, 0].sign(), l2=0.2),
+        SoftmaxObjective(A, (A[:, 0] > 0).long(), n_classes=2),
         classes(0, m=20, n=5)[0],
     ):
         n, every = objective.size, torch.arange(objective.size)
@@ -133,6 +168,9 @@ def forests_are_solved_exactly() -> None:
                 )
             if partition == "colours":
                 assert not np.triu(Q[np.ix_(block, block)], 1).any(), "the block holds an edge"
+            elif partition == "forest" and step == 0 and select == "cyclic":
+                order = np.argsort(-np.diag(Q), kind="stable").tolist()
+                assert set(block) == set(retyped.greedy_forest(Q, order))
 
 
 def magnitudes_are_handled() -> None:
@@ -152,6 +190,23 @@ def magnitudes_are_handled() -> None:
         ours = bcd(problem, 0 * x, block_size=4, update=update, rtol=1e-10).value.numpy()
         np.testing.assert_allclose(ours, theirs, rtol=1e-7, atol=1e-9)
         np.testing.assert_array_equal(ours == 0, theirs == 0)
+
+
+def the_best_coordinate_is_chosen() -> None:
+    """With magnitudes, single steps of "gsd" lower a quadratic as far as any coordinate can."""
+    Q, b = quadratic(9)
+    problem, x = QuadraticObjective(Q, b, l1=2.0), torch.linspace(-1, 1, len(b)).to(b)
+    x[::3] = 0
+    iterates = iterate_bcd(problem, x, block_size=1, update="lipschitz")
+    points = [item.value for item in islice(iterates, 6)]
+    for x, new in pairwise(points):
+        lowest = []
+        for i in range(len(b)):
+            g, L, candidates = Q[i] @ x - b[i], Q[i, i], []
+            for d in (-(g + 2.0) / L, -(g - 2.0) / L, -x[i]):
+                candidates.append(float(problem(x.index_add(0, torch.tensor([i]), d[None]))))
+            lowest.append(min(candidates))
+        assert float(problem(new)) <= min(lowest) + 1e-9
 
 
 def newton_steps_are_exact() -> None:

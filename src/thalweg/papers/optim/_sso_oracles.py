@@ -60,6 +60,7 @@ def equations_retyped() -> None:
             theta = tried
         expected = sum(math.log1p(math.exp(-y * z)) for y, z in zip(LABELS, z_t, strict=True)) / 3
         loss = optimizer.step(lambda: inputs @ ours, partial(logistic, labels))
+        assert not loss.requires_grad
         assert math.isclose(float(loss), expected, rel_tol=1e-12)
         assert math.isclose(optimizer.param_groups[0]["inner_lr"], rate, rel_tol=1e-12)
         torch.testing.assert_close(ours.detach(), torch.tensor(theta, dtype=torch.float64))
@@ -94,6 +95,20 @@ def linear_models_reach_the_surrogates_minimum() -> None:
     optimizer = SSO([theta], lr=1.5, inner_steps=200, tolerance=1e-10)
     optimizer.step(lambda: inputs @ theta, partial(logistic, labels))
     torch.testing.assert_close(theta.detach(), expected, rtol=1e-8, atol=1e-8)
+
+
+def searches_end_where_they_may() -> None:
+    """Just enough decrease is enough; where there is none, or no gradient, nothing changes."""
+    for lr, theta, outputs, end in (
+        (1.0, 0.0, lambda p: p, -1.0),  # a single number, which is one row
+        (1.0, 2.0, lambda p: p - 2 * p.detach(), 2.0),  # whose gradient points the wrong way
+        (1.0, 2.0, lambda p: p.detach(), 2.0),
+        (0.0, 2.0, lambda p: p, 2.0),
+    ):
+        p = torch.tensor(theta, dtype=torch.float64, requires_grad=True)
+        optimizer = SSO([p], lr, inner_steps=2, inner_lr=1.0, expand=1.0, tolerance=0.0)
+        optimizer.step(partial(outputs, p), lambda z: 1.0 * z)
+        assert (p.item(), optimizer.param_groups[0]["inner_lr"]) == (end, 1.0)
 
 
 def losses_never_rise() -> None:

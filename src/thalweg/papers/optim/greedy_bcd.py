@@ -66,10 +66,13 @@ PAPER = Paper(
     ),
     oracles=(
         oracles.steps_retyped,
+        oracles.passes_are_shuffled,
+        oracles.random_blocks_are_drawn,
         oracles.objectives_are_what_they_say,
         oracles.values_are_those_of_the_paper,
         oracles.forests_are_solved_exactly,
         oracles.magnitudes_are_handled,
+        oracles.the_best_coordinate_is_chosen,
         oracles.newton_steps_are_exact,
         oracles.drift_is_stopped,
     ),

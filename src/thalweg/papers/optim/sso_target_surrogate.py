@@ -22,6 +22,7 @@ from thalweg.papers.optim._sso_oracles import (
     losses_never_rise,
     one_inner_step_is_gradient_descent,
     random_numbers_are_frozen_within_a_step,
+    searches_end_where_they_may,
 )
 from thalweg.problems.digits import parts
 from thalweg.problems.nets import mlp
@@ -172,6 +173,7 @@ PAPER = Paper(
         equations_retyped,
         one_inner_step_is_gradient_descent,
         linear_models_reach_the_surrogates_minimum,
+        searches_end_where_they_may,
         losses_never_rise,
         random_numbers_are_frozen_within_a_step,
     ),
