@@ -58,7 +58,9 @@ def check_images(input: Tensor, target: Tensor) -> None:
 def matchings(x: Tensor, y: Tensor, sign: int, comparison: Comparison) -> Matchings:
     """Match the features of superlevel sets (sign -1) or of sublevel sets (sign 1)."""
     # Not a decorator, with which the import would load torch's compiler.
-    return torch.compiler.disable(_matchings)(x, y, sign, comparison)  # type: ignore[no-any-return]
+    apart = torch.compiler.disable(_matchings)  # type: ignore[no-untyped-call]
+    found: Matchings = apart(x, y, sign, comparison)
+    return found
 
 
 def _matchings(x: Tensor, y: Tensor, sign: int, comparison: Comparison) -> Matchings:

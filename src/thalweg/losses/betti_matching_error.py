@@ -68,10 +68,10 @@ def betti_matching_error(
         code counts its background as one that is matched at the price of two.
     """
     check_images(input, target)
-    images = [(image.flatten(0, 1) >= threshold).double() for image in (input, target)]
-    oldest, dimensions = matchings(*images, -1, "union")
-    size, n, n_axes = images[0][0].numel(), len(input), input.dim() - 2
-    x, y = (image.flatten().cpu() for image in images)
+    given, wanted = ((image.flatten(0, 1) >= threshold).double() for image in (input, target))
+    oldest, dimensions = matchings(given, wanted, -1, "union")
+    size, n, n_axes = given[0].numel(), len(input), input.dim() - 2
+    x, y = (image.flatten().cpu() for image in (given, wanted))
     alive = torch.stack((x[oldest[:, 0]], y[oldest[:, 1]])).long()
 
     def counts(pixels: np.ndarray) -> Tensor:
