@@ -18,6 +18,7 @@ from thalweg.optim import (
     iterate_bcd,
     least_squares,
 )
+from thalweg.optim._forest import colouring, forest_partition
 from thalweg.papers.optim import _greedy_bcd_retyped as retyped
 from thalweg.problems.coordinates import classes, lattice, logistic, regression, residual
 
@@ -171,6 +172,18 @@ def forests_are_solved_exactly() -> None:
             elif partition == "forest" and step == 0 and select == "cyclic":
                 order = np.argsort(-np.diag(Q), kind="stable").tolist()
                 assert set(block) == set(retyped.greedy_forest(Q, order))
+
+
+def partitions_hold_each_node_once() -> None:
+    """Of four nodes that are all linked, two make a forest and one a colour; a path is one tree."""
+    linked = [[j for j in range(4) if j != i] for i in range(4)]
+    assert forest_partition(range(4), linked) == [[0, 1], [2, 3]]
+    assert colouring(range(4), linked) == [[0], [1], [2], [3]]
+    Q = torch.ones(4, 4).triu(-1).tril(1).double() + 2 * torch.eye(4)
+    problem, b = QuadraticObjective(Q.to_sparse(), Q[0]), Q[0]
+    rules: Any = {"block_size": 1, "select": "gs", "update": "tree"}
+    (after,) = islice(iterate_bcd(problem, 0 * b, **rules), 1, 2)
+    torch.testing.assert_close(after.value, torch.linalg.solve(Q, b))
 
 
 def magnitudes_are_handled() -> None:

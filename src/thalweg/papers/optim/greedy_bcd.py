@@ -71,6 +71,7 @@ PAPER = Paper(
         oracles.objectives_are_what_they_say,
         oracles.values_are_those_of_the_paper,
         oracles.forests_are_solved_exactly,
+        oracles.partitions_hold_each_node_once,
         oracles.magnitudes_are_handled,
         oracles.the_best_coordinate_is_chosen,
         oracles.newton_steps_are_exact,
