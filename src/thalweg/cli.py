@@ -18,6 +18,21 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Folder = Annotated[Path, typer.Option(help="Where the verdicts on claims are kept.")]
+Target = Annotated[str | None, typer.Option(help="Column to predict, for a CSV or Parquet file.")]
+Task = Annotated[
+    str | None,
+    typer.Option(help="classification or regression, where a file leaves it open."),
+]
+Device = Annotated[str, typer.Option(help="cpu, cuda, or auto.")]
+Report = Annotated[Path, typer.Option(help="HTML file to write.")]
+Figures = Annotated[
+    Path | None, typer.Option(help="Folder to write the charts to, as PNG, SVG and PDF.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
+Room = Annotated[str | None, typer.Option(help="Only this room, such as optim.")]
+Runs = Annotated[
+    str, typer.Option(help="Where runs are kept: a SQLite file or the URL of a database.")
+]
 
 app = typer.Typer(
     help="Research papers on training and solving as objects, executable claims and fair races.",
@@ -97,13 +112,8 @@ def compare(
             "E.g. 'adamw,sgd(lr=0.1)+cosine'. The problem's own choice if not given.",
         ),
     ] = None,
-    target: Annotated[
-        str | None, typer.Option(help="Column to predict, for a CSV or Parquet file.")
-    ] = None,
-    task: Annotated[
-        str | None,
-        typer.Option(help="classification or regression, where a file leaves it open."),
-    ] = None,
+    target: Target = None,
+    task: Task = None,
     trials: Annotated[
         int, typer.Option("--trials", "-n", help="Tuning runs a method; 0 for none.")
     ] = 10,
@@ -114,21 +124,17 @@ def compare(
             help="Length of every run: 5000steps, 90s, 2m, 1h. The problem's own if not given."
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
+    device: Device = "auto",
     jobs: Annotated[
         int | None,
         typer.Option("--jobs", "-j", help="Runs side by side; one per core if not given."),
     ] = None,
     engine: Annotated[str, typer.Option(help="local or ray.")] = "local",
     address: Annotated[str | None, typer.Option(help="Of the Ray cluster.")] = None,
-    store: Annotated[
-        str, typer.Option(help="Where runs are kept: a SQLite file or the URL of a database.")
-    ] = "thalweg-runs.sqlite3",
+    store: Runs = "thalweg-runs.sqlite3",
     seed: Annotated[int, typer.Option(help="Changes all random numbers of the race.")] = 0,
-    report: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("thalweg-report.html"),
-    figures: Annotated[
-        Path | None, typer.Option(help="Folder to write the charts to, as PNG, SVG and PDF.")
-    ] = None,
+    report: Report = Path("thalweg-report.html"),
+    figures: Figures = None,
     config: Annotated[
         Path | None,
         typer.Option(
@@ -137,7 +143,7 @@ def compare(
             is_eager=True,
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+    as_json: AsJson = False,
     quick: Annotated[
         bool, typer.Option("--quick", help="A first look in under a minute; no evidence.")
     ] = False,
@@ -186,14 +192,9 @@ def diagnose(
     time: Annotated[
         str, typer.Option(help="How long the examination may take after the training.")
     ] = "5m",
-    target: Annotated[
-        str | None, typer.Option(help="Column to predict, for a CSV or Parquet file.")
-    ] = None,
-    task: Annotated[
-        str | None,
-        typer.Option(help="classification or regression, where a file leaves it open."),
-    ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
+    target: Target = None,
+    task: Task = None,
+    device: Device = "auto",
     store: Annotated[
         str | None,
         typer.Option(
@@ -201,10 +202,8 @@ def diagnose(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of initial weights and order of the data.")] = 0,
-    report: Annotated[Path, typer.Option(help="HTML file to write.")] = Path(
-        "thalweg-diagnosis.html"
-    ),
-    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+    report: Report = Path("thalweg-diagnosis.html"),
+    as_json: AsJson = False,
 ) -> None:
     """Find out what is wrong with a training: findings in words, evidence, what to try.
 
@@ -263,11 +262,9 @@ def rebuild(
     race: Annotated[
         str | None, typer.Option(help="Name of the race or its beginning; the latest if not given.")
     ] = None,
-    report: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("thalweg-report.html"),
-    figures: Annotated[
-        Path | None, typer.Option(help="Folder to write the charts to, as PNG, SVG and PDF.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+    report: Report = Path("thalweg-report.html"),
+    figures: Figures = None,
+    as_json: AsJson = False,
 ) -> None:
     """Write the report of a race again, from its store alone."""
 
@@ -281,7 +278,7 @@ def rebuild(
 
 @app.command("list")
 def list_all(
-    room: Annotated[str | None, typer.Option(help="Only this room, such as optim.")] = None,
+    room: Room = None,
 ) -> None:
     """List the papers, and the methods that can be raced."""
 
@@ -420,9 +417,7 @@ def run_claims(
     jobs: Annotated[
         int | None, typer.Option("--jobs", "-j", help="Runs side by side; one per core.")
     ] = None,
-    store: Annotated[
-        str, typer.Option(help="Where runs are kept: a SQLite file or the URL of a database.")
-    ] = "thalweg-claims.sqlite3",
+    store: Runs = "thalweg-claims.sqlite3",
     folder: Folder = _FOLDER,
 ) -> None:
     """Measure the claims of papers and judge them.
@@ -483,7 +478,7 @@ def run_claims(
 
 @claims_app.command("table")
 def claims_table(
-    room: Annotated[str | None, typer.Option(help="Only this room, such as optim.")] = None,
+    room: Room = None,
     form: Annotated[str, typer.Option("--format", help="md, json or html.")] = "md",
     update: Annotated[
         Path | None,

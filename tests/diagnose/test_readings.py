@@ -20,6 +20,7 @@ from thalweg.core.catalogue import catalogue
 from thalweg.core.instrument import SEVERITIES, Reading
 from thalweg.diagnosis.examine import instruments
 from thalweg.diagnosis.instruments import gap, learning_rate
+from thalweg.diagnosis.instruments._charts import bars
 from thalweg.diagnostics import (
     GradientCoherence,
     Memorization,
@@ -277,3 +278,12 @@ def test_the_worst_mistakes_are_shown():
     assert math.isfinite(rows[0]["loss"])
     (chart,) = reading.charts.values()
     chart.to_dict()
+
+
+def test_bars_over_decades_begin_at_zero():
+    rows = [{"layer": "a", "moved": 0.0}, {"layer": "b", "moved": 0.02}]
+    near, far = ([*rows, {"layer": "c", "moved": value}] for value in (1.5, 300.0))
+    assert "scale" not in bars(near, "layer", "moved", log=True).to_dict()["encoding"]["x"]
+    axis = bars(far, "layer", "moved", log=True).to_dict()["encoding"]["x"]
+    assert axis["scale"] == {"type": "symlog", "constant": 0.01}
+    assert axis["axis"]["values"] == pytest.approx([0, 0.01, 0.1, 1, 10, 100])

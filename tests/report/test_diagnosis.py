@@ -26,7 +26,9 @@ def diagnosis() -> Diagnosis:
     base = alt.Chart(alt.InlineData(values=ROWS)).encode(x="x:Q", y="y:Q", color="kind:N")
     charts = {
         NASTY[0]: base.mark_line(),
-        "Layers": alt.layer(base.mark_line(), base.mark_point()).properties(title="How to read it"),
+        "Layers": alt.layer(base.mark_line(), base.mark_point()).properties(
+            title=alt.TitleParams("how to read it", subtitle=["What it does not tell."])
+        ),
         "Bars": base.mark_bar(),
     }
     symptoms = (
@@ -54,6 +56,10 @@ def test_findings_come_first_and_everything_is_drawn(
     tmp_path: Path, open_report: Callable[..., Any], scheme: str
 ) -> None:
     page = open_report(write_diagnosis(diagnosis(), tmp_path / "a.html"), color_scheme=scheme)
+    assert (
+        "How to read it. What it does not tell."
+        in page.locator("figcaption").all_text_contents()[1]
+    )
     severities = page.locator(".finding .badge").all_text_contents()
     assert severities == ["fault", "note"]
     assert NASTY[1][1:] in page.locator(".finding").first.inner_text()

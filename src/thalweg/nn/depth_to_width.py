@@ -76,7 +76,7 @@ class DepthToWidth:
             alt.Chart(alt.InlineData(values=values))
             .mark_line(point=True)
             .encode(
-                alt.X("layer:Q"),
+                alt.X("layer:Q", axis=alt.Axis(tickMinStep=1)),
                 alt.Y("mean square:Q", scale=alt.Scale(type="log")),
                 alt.Color("of:N", title=None),
                 tooltip=["name:N", "of:N", alt.Tooltip("mean square:Q", format=".3g")],

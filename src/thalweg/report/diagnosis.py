@@ -18,6 +18,7 @@ from thalweg.report.tables import Cell, Column, Table
 
 BADGES = {"fault": "trouble", "warning": "undecided", "note": "equivalent"}
 OUTCOMES = {"done": "", "failed": "trouble", "interrupted": "undecided", "no time": "undecided"}
+TICKS = 8  # about, on an axis whose chart leaves it open
 SINGLE = ("mark", "layer")  # a specification with one of these fills the width it is given
 
 
@@ -148,7 +149,7 @@ def _chart(name: str, title: str, chart: Any) -> Chart:
     note = _note(spec.pop("title", ""))
     if any(part in spec for part in SINGLE):
         spec |= {"width": "container", "autosize": {"type": "fit-x", "contains": "padding"}}
-    spec.setdefault("params", [])
+    spec |= {"params": spec.get("params", []), "config": {"axis": {"tickCount": TICKS}}}
     return Chart(name, title, note, {"": spec}, {})
 
 

@@ -61,7 +61,7 @@ def read_information(subject: Subject) -> Reading:
     return Reading(
         lost_label(end, label),
         {"What the layers tell of input and label along the run": path.chart()},
-        {"What the layers tell in the end, of so many samples as patterns at most": table},
+        {"What the layers tell of the label in the end": table},
     )
 
 
