@@ -191,7 +191,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(room):
     while not (log.exists() and len(log.read_text().split()) >= 2) and time.monotonic() < until:
         time.sleep(0.05)
     os.killpg(program.pid, signal.SIGINT)
-    _, errors = program.communicate(timeout=60)
+    _, errors = program.communicate(timeout=180)
     assert program.returncode == 130, errors
     assert "the same command goes on from there" in errors
     assert "Traceback" not in errors

@@ -138,7 +138,7 @@ def test_ctrl_c_says_what_is_done_and_the_same_command_goes_on(folder):
     while time.monotonic() < deadline and not (store.exists() and complete(store) >= 2):
         time.sleep(0.05)
     os.killpg(race.pid, signal.SIGINT)
-    output, errors = race.communicate(timeout=60)
+    output, errors = race.communicate(timeout=180)
     assert race.returncode == 130, errors
     assert "the same command goes on from there" in errors
     assert "Traceback" not in errors
