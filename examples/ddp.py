@@ -17,11 +17,8 @@ from thalweg.optim import AdaHessian, DiffGrad
 OPTIMIZERS = {"DiffGrad": (DiffGrad, 3e-3), "AdaHessian": (AdaHessian, 0.05)}
 
 
-def train(rank: int, folder: str, name: str, epochs: int) -> None:
-    torch.set_num_threads(1)
-    distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2
-    )
+def train(name: str, epochs: int) -> dict[str, object]:
+    rank = distributed.get_rank()
     torch.manual_seed(0)
     images, digits = load_digits(return_X_y=True)
     inputs = torch.tensor(images, dtype=torch.float32) / 16
@@ -44,18 +41,28 @@ def train(rank: int, folder: str, name: str, epochs: int) -> None:
     with torch.no_grad():
         accuracy = (model(inputs[1500:]).argmax(1) == targets[1500:]).float().mean().item()
     weights = nn.utils.parameters_to_vector(model.parameters()).detach()
-    torch.save({"accuracy": accuracy, "weights": weights}, Path(folder) / f"{rank}.pt")
+    return {"accuracy": accuracy, "weights": weights}
+
+
+def process(rank: int, folder: str, epochs: int) -> None:
+    torch.set_num_threads(1)
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2
+    )
+    found = {name: train(name, epochs) for name in OPTIMIZERS}
+    torch.save(found, Path(folder) / f"{rank}.pt")
     distributed.destroy_process_group()
 
 
-def main(name: str = "DiffGrad", epochs: int = 5) -> float:
+def main(epochs: int = 5) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
-        multiprocessing.spawn(train, (folder, name, epochs), nprocs=2)
+        multiprocessing.spawn(process, (folder, epochs), nprocs=2)
         first, second = (torch.load(Path(folder) / f"{rank}.pt") for rank in range(2))
-    assert torch.equal(first["weights"], second["weights"])
-    return first["accuracy"]
+    for name in OPTIMIZERS:
+        assert torch.equal(first[name]["weights"], second[name]["weights"])
+    return {name: first[name]["accuracy"] for name in OPTIMIZERS}
 
 
 if __name__ == "__main__":
-    for name in OPTIMIZERS:
-        print(f"{name}, accuracy on the last 297 scans: {main(name):.1%}")
+    for name, accuracy in main().items():
+        print(f"{name}, accuracy on the last 297 scans: {accuracy:.1%}")

@@ -1,5 +1,6 @@
 import os
 
+import pytest
 from hypothesis import settings
 
 from tests.laws.counting import pytest_configure  # noqa: F401
@@ -11,3 +12,11 @@ os.environ |= {"OMP_NUM_THREADS": "1", "OMP_THREAD_LIMIT": "1"}
 # Machines that run tests are shared: an example may take its time, and must be the same each time.
 settings.register_profile("thalweg", deadline=None, derandomize=True)
 settings.load_profile("thalweg")
+
+
+@pytest.fixture
+def inline(monkeypatch):
+    """Races are run in this process, and spare the start of workers."""
+    from tests.bench.inline import InThisProcess
+
+    monkeypatch.setattr("thalweg.bench.compare.LocalEngine", InThisProcess)

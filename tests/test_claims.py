@@ -5,8 +5,6 @@ from typing import get_args
 
 import pytest
 
-import thalweg.bench.compare
-from tests.bench.inline import InThisProcess
 from thalweg.bench.claims import read_claims, run_claim
 from thalweg.bench.listing import BEGIN, END, rows, tally
 from thalweg.bench.statistics import can_reach_significance
@@ -22,8 +20,8 @@ CLAIMS = [
 
 
 @pytest.mark.parametrize(("paper", "claim"), CLAIMS)
-def test_smoke(paper, claim, tmp_path, monkeypatch):
-    monkeypatch.setattr(thalweg.bench.compare, "LocalEngine", InThisProcess)
+@pytest.mark.usefixtures("inline")
+def test_smoke(paper, claim, tmp_path):
     outcome = run_claim(paper, claim, size="smoke", jobs=1, store=tmp_path / "runs.sqlite3")
     assert outcome.error is None
     finding = outcome.finding

@@ -34,6 +34,7 @@ COMMANDS = [
 ]
 
 
+@pytest.mark.usefixtures("inline")
 @pytest.mark.parametrize("name", MODULES)
 def test_the_examples_of_docstrings_hold(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -41,6 +42,7 @@ def test_the_examples_of_docstrings_hold(name, tmp_path, monkeypatch):
     assert found.failed == 0
 
 
+@pytest.mark.usefixtures("inline")
 @pytest.mark.parametrize("block", BLOCKS)
 def test_the_code_on_the_pages_runs(block, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -33,9 +33,10 @@ def test_lightning():
     assert lightning_module.main(epochs=3) > 0.6
 
 
-@pytest.mark.parametrize("name", ddp.OPTIMIZERS)
-def test_two_processes(name):
-    assert ddp.main(name, epochs=3) > 0.6
+def test_two_processes():
+    found = ddp.main(epochs=3)
+    assert found.keys() == ddp.OPTIMIZERS.keys()
+    assert min(found.values()) > 0.6
 
 
 def test_sharded_parameters_and_the_method_that_refuses_them():

@@ -30,7 +30,7 @@ def path(folder):
 def impatient(monkeypatch):
     """Let claims die soon."""
     monkeypatch.setattr(store_module, "HEARTBEAT", 0.1)
-    monkeypatch.setattr(store_module, "GRACE", 0.6)
+    monkeypatch.setattr(store_module, "GRACE", 1.2)
 
 
 @pytest.fixture

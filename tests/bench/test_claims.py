@@ -11,8 +11,6 @@ from types import SimpleNamespace
 
 import pytest
 
-import thalweg.bench.compare
-from tests.bench.inline import InThisProcess
 from thalweg.bench import claims
 from thalweg.bench.claims import read_claims, run_claim, write_claims
 from thalweg.bench.compare import Interrupted
@@ -63,11 +61,6 @@ def measurement(measure=measure, expect=judge, seeds=6):
 
 def paper(*of):
     return Paper("fiction", "On Fiction", 1999, "", "It gains.", (DiffGrad,), claims=of)
-
-
-@pytest.fixture
-def inline(monkeypatch):
-    monkeypatch.setattr(thalweg.bench.compare, "LocalEngine", InThisProcess)
 
 
 def run(claim, path, **settings):

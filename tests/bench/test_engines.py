@@ -56,6 +56,7 @@ def first_answer(engine, seconds=60.0):
     return answer
 
 
+@pytest.mark.usefixtures("torchless")
 def test_a_lane_serves_job_after_job_and_ends_with_the_engine(folder):
     threads = threading.active_count()
     problem = Tiny(log=str(folder / "log"))

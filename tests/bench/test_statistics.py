@@ -87,7 +87,7 @@ def test_p_value_is_that_of_enumerating_all_signs(d):
     ranks = stats.rankdata(np.abs(d))
     positive = ranks[np.array(d) > 0].sum()
     signed = ranks[np.array(d) != 0]
-    sums = np.array([np.dot(s, signed) for s in itertools.product([0, 1], repeat=signed.size)])
+    sums = np.array([*itertools.product([0, 1], repeat=signed.size)]) @ signed
     expected = min(1.0, 2 * min(np.mean(sums <= positive), np.mean(sums >= positive)))
     assert statistics.paired_p_value(d) == pytest.approx(expected, rel=1e-12)
 

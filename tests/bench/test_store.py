@@ -77,20 +77,20 @@ def test_a_diverged_run_is_complete(store):
 def test_a_claim_lives_as_long_as_its_program(store, path):
     claim(store)
     other = Store(str(path))
-    until = time.monotonic() + 1.2  # twice the time after which it would count as lost
+    until = time.monotonic() + 2.4  # twice the time after which it would count as lost
     while time.monotonic() < until:
         assert claim(other) is None
         time.sleep(0.05)
     other.close()
 
 
-@pytest.mark.usefixtures("impatient")
-def test_a_lost_claim_is_taken_over_and_does_not_count_afterwards(store, path):
+def test_a_lost_claim_is_taken_over_and_does_not_count_afterwards(store, path, monkeypatch):
     lost = claim(store)
     store._held.clear()  # no more signs of life
     other = Store(str(path))
     assert claim(other) is None
-    time.sleep(0.7)
+    monkeypatch.setattr("thalweg.bench.store.GRACE", 0.2)
+    time.sleep(0.3)
     taken = claim(other)
     assert taken is not None
     assert not store.finish(lost, record(0.25), 0.25)

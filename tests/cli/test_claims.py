@@ -10,9 +10,7 @@ import time
 import pytest
 from typer.testing import CliRunner
 
-import thalweg.bench.compare
 import thalweg.papers
-from tests.bench.inline import InThisProcess
 from thalweg.cli import app
 from thalweg.core.catalogue import catalogue
 
@@ -50,7 +48,7 @@ CLAIM = (
 
 
 @pytest.fixture
-def room(tmp_path, monkeypatch):
+def room(tmp_path, monkeypatch, inline):
     """A folder with the papers `honest`, `broken` and `silent` in the room `fiction`."""
     papers = tmp_path / "papers"
     (papers / "fiction").mkdir(parents=True)
@@ -64,7 +62,6 @@ def room(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(thalweg.papers, "__path__", [*thalweg.papers.__path__, str(papers)])
-    monkeypatch.setattr(thalweg.bench.compare, "LocalEngine", InThisProcess)
     catalogue.cache_clear()
     yield tmp_path
     catalogue.cache_clear()
@@ -194,7 +191,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(room):
     while not (log.exists() and len(log.read_text().split()) >= 2) and time.monotonic() < until:
         time.sleep(0.05)
     os.killpg(program.pid, signal.SIGINT)
-    _, errors = program.communicate(timeout=60)
+    _, errors = program.communicate(timeout=180)
     assert program.returncode == 130, errors
     assert "the same command goes on from there" in errors
     assert "Traceback" not in errors

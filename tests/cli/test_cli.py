@@ -47,6 +47,7 @@ def run(*arguments):
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
+@pytest.mark.usefixtures("inline")
 def test_a_race_ends_with_a_verdict_and_a_report(folder):
     done = run("compare", "task.py:problem", "-m", "adamw,sgd", "-n", 2, "--seeds", 2)
     assert done.exit_code == 0, done.output
@@ -67,6 +68,7 @@ def test_a_race_ends_with_a_verdict_and_a_report(folder):
     assert {path.suffix for path in (folder / "figures").iterdir()} == {".png", ".svg", ".pdf"}
 
 
+@pytest.mark.usefixtures("inline")
 def test_a_configuration_file_sets_options_and_the_command_line_wins(folder):
     (folder / "race.toml").write_text(
         'methods = ["sgd"]\ntrials = 0\nseeds = 3\nreport = "a.html"\njson = true\n'
@@ -118,28 +120,33 @@ def test_wrong_input_is_a_sentence_and_writes_nothing(folder, arguments, sentenc
     assert sorted(path.name for path in folder.iterdir() if path.name != "__pycache__") == before
 
 
+@pytest.mark.usefixtures("inline")  # the race that goes on
 def test_ctrl_c_says_what_is_done_and_the_same_command_goes_on(folder):
-    command = [
-        *(sys.executable, "-m", "thalweg.cli", "compare", "task.py:problem"),
-        *("-m", "adamw,sgd", "-n", "2", "--seeds", "3", "--budget", "400steps", "--jobs", "1"),
+    arguments = [
+        *("compare", "task.py:problem", "-m", "adamw,sgd", "-n", "2", "--seeds", "3"),
+        *("--budget", "400steps", "--jobs", "1"),
     ]
     race = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        [sys.executable, "-m", "thalweg.cli", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     store = folder / "thalweg-runs.sqlite3"
     deadline = time.monotonic() + 180
     while time.monotonic() < deadline and not (store.exists() and complete(store) >= 2):
         time.sleep(0.05)
     os.killpg(race.pid, signal.SIGINT)
-    output, errors = race.communicate(timeout=60)
+    output, errors = race.communicate(timeout=180)
     assert race.returncode == 130, errors
     assert "the same command goes on from there" in errors
     assert "Traceback" not in errors
     assert "The race is unfinished" in output
 
     made = complete(store)
-    again = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert again.returncode == 0, again.stderr
+    again = run(*arguments)
+    assert again.exit_code == 0, again.output
     assert "unfinished" not in again.stdout
     assert complete(store) > made
 

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from torchmetrics.functional.classification import multiclass_calibration_error
 
 from thalweg.diagnostics import reliability
 from thalweg.losses import CorrectnessAware
@@ -16,6 +15,9 @@ COPIES = SCORES.unsqueeze(1) + torch.randn(300, 3, 5, generator=GENERATOR)
 
 
 def test_the_calibration_error_is_torchmetrics():
+    # Imported here: with it comes the whole of transformers.
+    from torchmetrics.functional.classification import multiclass_calibration_error
+
     for n_bins in (1, 15, 25):
         found = reliability(SCORES.softmax(1), LABELS, n_bins=n_bins)
         expected = multiclass_calibration_error(SCORES.softmax(1), LABELS, 5, n_bins)

@@ -95,6 +95,7 @@ def test_recipes_that_do_not_fit_are_refused():
         catalogue().recipe("sinkhorn+sinkhorn-newton-sparse")
 
 
+@pytest.mark.usefixtures("inline")
 def test_a_race_of_solvers_runs_from_end_to_end(tmp_path):
     results = thalweg.compare(
         "transport(n=20)", trials=1, seeds=2, budget="40steps", jobs=1, store=tmp_path / "s.sqlite3"

@@ -1,5 +1,16 @@
 """What workers import as torch where their runs have no use for it, and start in no time."""
 
+_threads = 1
+
+
+def set_num_threads(n):
+    global _threads
+    _threads = n
+
+
+def get_num_threads():
+    return _threads
+
 
 class _Anything:
     def __getattr__(self, name):
