@@ -96,7 +96,7 @@ class LDRKL(ClassificationLoss):
         z = classes_last(input)
         if z.dtype in (torch.bfloat16, torch.float16):
             z = z.float()
-        size = _mean_size(z.detach()) if self.normalize else torch.ones_like(z[..., :1])
+        size = _mean_size(z) if self.normalize else torch.ones_like(z[..., :1])
         if target.is_floating_point():
             every = torch.arange(z.shape[-1], device=z.device).expand_as(z)
             return z, size, every, classes_last(target).to(z.dtype)
