@@ -74,6 +74,9 @@ def written_gradient() -> None:
         for of, inputs in ((lambda z, x=loss: x(z, target[None]), (z,)), (loss, (z, q))):
             torch.autograd.gradcheck(of, inputs)
             torch.autograd.gradgradcheck(of, inputs)
+            plain = torch.autograd.grad(of(*inputs), inputs)
+            again = torch.autograd.grad(of(*inputs), inputs, create_graph=True)
+            torch.testing.assert_close(plain, again)
     # Scores that are as good as zero are divided by a constant.
     tiny = (1e-14 * z).detach().requires_grad_()
     torch.autograd.backward(LDRKL(0.7, 0.3)(tiny, target[None]))
