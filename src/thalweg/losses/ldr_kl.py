@@ -96,7 +96,7 @@ class LDRKL(ClassificationLoss):
         z = classes_last(input)
         if z.dtype in (torch.bfloat16, torch.float16):
             z = z.float()
-        size = _mean_size(z.detach()) if self.normalize else torch.ones_like(z[..., :1])
+        size = _mean_size(z) if self.normalize else torch.ones_like(z[..., :1])
         if target.is_floating_point():
             every = torch.arange(z.shape[-1], device=z.device).expand_as(z)
             return z, size, every, classes_last(target).to(z.dtype)
@@ -172,7 +172,6 @@ class _Softmax(torch.autograd.Function):
             return (None,) * 6
         z, size, labels, shift, p = ctx.saved_tensors
         if torch.is_grad_enabled():  # the gradient is itself to be differentiated
-            size = _mean_size(z) if ctx.normalize else size
             p = _tempered(z, ctx.lam * size, labels, shift).softmax(-1)
         total, scale = of_log_p.sum(-1, keepdim=True), 1 / (ctx.lam * size)
         of_shift = of_log_p - total * p.gather(-1, labels) if ctx.needs_input_grad[3] else None

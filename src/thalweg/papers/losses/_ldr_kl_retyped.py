@@ -64,12 +64,26 @@ def equations_retyped() -> None:
         assert _under(p, d, lam) < LDRKL(lam, margin)(z[:1], target[:1]).item()
 
 
-def second_derivatives() -> None:
-    """The gradient, which is written out, is itself differentiated rightly."""
+def written_gradient() -> None:
+    """The gradient is that of the value, in soft targets and at places too, and has its own."""
     z, target, _ = _tensors()
+    z = z.detach().T[None].requires_grad_()
+    q = z.detach().softmax(1).requires_grad_()
     for normalize in (True, False):
         loss = LDRKL(0.7, 0.3, normalize=normalize)
-        torch.autograd.gradgradcheck(lambda x, loss=loss: loss(x, target), z)
+        for of, inputs in ((lambda z, x=loss: x(z, target[None]), (z,)), (loss, (z, q))):
+            torch.autograd.gradcheck(of, inputs)
+            torch.autograd.gradgradcheck(of, inputs)
+            plain = torch.autograd.grad(of(*inputs), inputs)
+            again = torch.autograd.grad(of(*inputs), inputs, create_graph=True)
+            torch.testing.assert_close(plain, again)
+    # Scores that are as good as zero are divided by a constant.
+    tiny = (1e-14 * z).detach().requires_grad_()
+    torch.autograd.backward(LDRKL(0.7, 0.3)(tiny, target[None]))
+    scaled = (1e12 * tiny).detach().requires_grad_()
+    torch.autograd.backward(LDRKL(0.7, 0.3, normalize=False)(scaled, target[None]))
+    assert scaled.grad is not None
+    torch.testing.assert_close(tiny.grad, 1e12 * scaled.grad)
 
 
 def sure_targets_and_lone_samples() -> None:

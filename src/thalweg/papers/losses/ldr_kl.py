@@ -12,10 +12,10 @@ from thalweg.papers.losses._ldr_kl_retyped import (
     ends_of_the_temperature,
     equations_retyped,
     scores_follow_the_labels_distribution,
-    second_derivatives,
     sure_targets_and_lone_samples,
     temperature_is_the_best,
     temperatures_retyped,
+    written_gradient,
 )
 from thalweg.papers.losses._ldr_kl_trials import aldr_kl, temperatures
 from thalweg.training.methods import loss_method
@@ -68,7 +68,7 @@ PAPER = Paper(
     ),
     oracles=(
         equations_retyped,
-        second_derivatives,
+        written_gradient,
         ends_of_the_temperature,
         scores_follow_the_labels_distribution,
         sure_targets_and_lone_samples,
