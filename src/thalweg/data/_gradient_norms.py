@@ -119,11 +119,10 @@ def sample_gradients(
     def alone(values: dict[str, Tensor], inputs: Any, target: Any) -> Tensor:
         return loss(apply_alone(model, values, inputs), on_tensors(lambda t: t[None], target))
 
-    fixed = {name: p.detach() for name, p in parameters.items()}
-    per_sample: dict[str, Tensor] = vmap(grad(alone), (None, 0, 0), randomness="different")(
-        fixed, *batch
-    )
-    return per_sample
+    per_sample = vmap(grad(alone), (None, 0, 0), randomness="different")
+    with torch.no_grad():  # or what else the loss depends on would be kept
+        slopes: dict[str, Tensor] = per_sample(dict(parameters), *batch)
+    return slopes
 
 
 def apply_alone(model: nn.Module, parameters: dict[str, Tensor], inputs: Any) -> Any:

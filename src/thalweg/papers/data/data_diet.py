@@ -2,6 +2,7 @@
 
 import math
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from thalweg.core.method import Choice, Interval, Method, Space
 from thalweg.core.paper import Paper
 from thalweg.core.verdicts import beats, matches
 from thalweg.data import el2n_scores, grand_scores, prune
-from thalweg.data._gradient_norms import GradientNorms
+from thalweg.data._gradient_norms import GradientNorms, sample_gradients
 from thalweg.papers.data._data_diet_reading import passes, read_labels
 from thalweg.papers.data._data_diet_trials import (
     detects_wrong_labels,
@@ -84,6 +85,85 @@ def gradients_one_by_one() -> None:
     found = grand_scores(net, (images, target), batch_size=5)
     measure = GradientNorms(net, F.cross_entropy, net.parameters())
     torch.testing.assert_close(found, measure.norms((images, target)))
+
+
+class _Bypassed(nn.Module):
+    """Uses its layers in ways that the closed forms do not know, or not at all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.keyword, self.constant = nn.Linear(4, 4), nn.Linear(4, 4)
+        self.ignored, self.idle = nn.Linear(4, 4), nn.Linear(4, 4)
+        self.turned, self.shared = nn.Linear(4, 4), nn.Linear(4, 4)
+        self.overwriting = nn.ReLU(inplace=True)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        with torch.no_grad():
+            constant = self.constant(inputs)
+        self.ignored(inputs)
+        turned = self.turned(inputs.transpose(0, 1)).transpose(0, 1)  # positions come first
+        hidden = self.keyword(input=inputs) + constant + turned.square()
+        hidden = self.overwriting(self.shared(hidden))
+        logits: Tensor = F.linear(hidden, self.shared.weight).mean(1)
+        return logits
+
+
+def no_closed_form_misleads() -> None:
+    """Norms are exact where a form does not hold, or only on the samples on which it is tried."""
+    tokens = torch.tensor([[0, 1], [1, 2], [2, 3], [3, 4], [1, 1], [4, 4], [0, 0]])
+    images = torch.arange(175).reshape(7, 1, 5, 5).sin().double()
+    images[:4] = 0
+    lines = torch.arange(98).reshape(7, 2, 7).cos().double()
+    scaled = nn.Embedding(5, 6, scale_grad_by_freq=True)
+    reflected = nn.Conv2d(1, 2, 3, padding=1, padding_mode="reflect")
+    same = nn.Conv1d(2, 3, 3, padding="same", bias=False)
+    of_batch = nn.BatchNorm1d(3, track_running_stats=False)
+    bypassed = "0.keyword 0.constant 0.idle 0.turned 0.shared"
+    for layers, inputs, given_up in (
+        ((nn.Embedding(5, 6), nn.Flatten(), nn.Linear(12, 4)), tokens, ""),
+        ((scaled, nn.Flatten(), nn.Linear(12, 4)), tokens, "0"),
+        (
+            (nn.Linear(1, 3), nn.Tanh(), nn.Flatten(), nn.Linear(6, 4)),
+            tokens[..., None].double(),
+            "",
+        ),
+        ((reflected, nn.Flatten(), nn.Linear(50, 4)), images, "0"),
+        ((same, of_batch, nn.SyncBatchNorm(3), nn.Flatten(), nn.Linear(21, 4)), lines, "0 1 2 4"),
+        ((_Bypassed(),), torch.arange(196).reshape(7, 7, 4).sin().double(), bypassed),
+    ):
+        model, target = nn.Sequential(*layers).double().eval(), torch.arange(7) % 4
+        generator = torch.Generator().manual_seed(0)
+        for p in model.parameters():
+            nn.init.normal_(p, std=0.5, generator=generator)
+        measure = GradientNorms(model, F.cross_entropy, model.parameters())
+        measure.norms((inputs, target))
+        assert {name.rpartition(".")[0] for name in measure.rest} == set(given_up.split())
+        for size in (1.0, 1e-10):
+            _agrees(model, (inputs, target), lambda z, y, size=size: size * F.cross_entropy(z, y))
+
+
+def _agrees(model: nn.Module, batch: tuple[Tensor, Tensor], loss: Any) -> None:
+    """Compare with autograd, for all parameters and for those of the first layer."""
+    named = dict(model.named_parameters())
+    first = next(iter(named)).rpartition(".")[0]
+    before = [vars(module).get("inplace") for module in model.modules()]
+    for chosen in (named, {name: p for name, p in named.items() if name.startswith(first)}):
+        measure = GradientNorms(model, loss, chosen.values())
+        squares = measure.squares(batch)
+        assert set(squares) == {name.rpartition(".")[0] for name in chosen}
+        slopes = sample_gradients(model, loss, chosen, batch)
+        for i in range(len(batch[1])):
+            value = loss(model(batch[0][i : i + 1]), batch[1][i : i + 1])
+            exact = torch.autograd.grad(value, list(chosen.values()), materialize_grads=True)
+            for name, slope in zip(chosen, exact, strict=True):
+                torch.testing.assert_close(slopes[name][i], slope, rtol=1e-9, atol=1e-20)
+        for owner, found in squares.items():
+            parts = [slopes[n].flatten(1) for n in chosen if n.rpartition(".")[0] == owner]
+            exact_squares = torch.cat(parts, 1).square().sum(1)
+            torch.testing.assert_close(found, exact_squares, rtol=1e-9, atol=1e-40)
+            assert not found.requires_grad, "what it is computed of is kept"
+    after = [vars(module).get("inplace") for module in model.modules()]
+    assert after == before, "activations are left altered"
 
 
 def error_retyped() -> None:
@@ -196,6 +276,7 @@ PAPER = Paper(
     ),
     oracles=(
         gradients_one_by_one,
+        no_closed_form_misleads,
         error_retyped,
         last_layer_is_error_times_features,
         highest_scores_are_kept,
