@@ -1,9 +1,11 @@
 """Oracles of LDR-KL and ALDR-KL: equations retyped, and what is known of their optimum."""
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from thalweg.losses import ALDRKL, LDRKL
@@ -71,7 +73,12 @@ def written_gradient() -> None:
     q = z.detach().softmax(1).requires_grad_()
     for normalize in (True, False):
         loss = LDRKL(0.7, 0.3, normalize=normalize)
-        for of, inputs in ((lambda z, x=loss: x(z, target[None]), (z,)), (loss, (z, q))):
+        hard = functools.partial(loss, target=target[None])
+        cases: Sequence[tuple[Callable[..., Tensor], tuple[Tensor, ...]]] = (
+            (hard, (z,)),
+            (loss, (z, q)),
+        )
+        for of, inputs in cases:
             torch.autograd.gradcheck(of, inputs)
             torch.autograd.gradgradcheck(of, inputs)
             plain = torch.autograd.grad(of(*inputs), inputs)
