@@ -53,12 +53,18 @@ def equations_retyped() -> None:
 
 
 def plain_cross_entropy_where_nothing_competes() -> None:
-    """Of two classes both mixed, of unmixed samples and at eta = 0 it is cross-entropy."""
+    """Of two classes both mixed, of unmixed samples or pixels and at eta = 0: cross-entropy."""
     z = torch.tensor([[2.0, -1.0], [0.5, 0.7]], dtype=torch.float64)
     shares = torch.tensor([[0.2, 0.8], [0.6, 0.4]], dtype=torch.float64)
     wide = torch.tensor([[2.0, -1.0, 0.3], [0.5, 0.7, -4.0]], dtype=torch.float64)
     mixed = F.pad(shares, (0, 1))
-    for eta, scores, target in ((3, z, shares), (3, wide, torch.tensor([2, 0])), (0, wide, mixed)):
+    pixels = torch.linspace(-3, 2, 2 * 3 * 4, dtype=torch.float64).view(2, 3, 4)
+    unmixed = (wide, torch.tensor([2, 0])), (pixels, torch.tensor([[2, 0, 1, 1], [0, 2, 2, 0]]))
+    for eta, scores, target in (
+        (3, z, shares),
+        *((3, *pair) for pair in unmixed),
+        (0, wide, mixed),
+    ):
         expected = F.cross_entropy(scores, target)
         torch.testing.assert_close(DecoupledMixup(eta)(scores, target), expected)
     assert not torch.isclose(DecoupledMixup(3.0)(wide, mixed), F.cross_entropy(wide, mixed))
