@@ -39,6 +39,13 @@ def equations_retyped() -> None:
     torch.testing.assert_close(scores.grad, expected, rtol=1e-9, atol=0)
     assert math.isclose(loss(scores, target).item(), value, rel_tol=1e-10)
     assert math.isclose(loss(30 * scores - 7, target).item(), value, rel_tol=1e-10)
+    pixels = torch.stack((scores.detach(), 5 - 3 * scores.detach()), -1).requires_grad_()
+    torch.autograd.backward(loss(pixels, target.expand(1, 2)))
+    assert pixels.grad is not None
+    torch.testing.assert_close(pixels.grad[..., 0], expected / 2, rtol=1e-9, atol=0)
+    shares = [0.1, 0.0, 0.2, 0.4, 0.3]
+    mixed = sum(s * math.log(1 + math.exp(a * (b - x))) / a for s, x in zip(shares, z, strict=True))
+    assert math.isclose(loss(scores, torch.tensor([shares]).double()).item(), mixed, rel_tol=1e-7)
     below = 1e30 * (scores.float() - 2)  # the largest is 0; squares are beyond single precision
     assert math.isclose(loss(below, target).item(), value, rel_tol=1e-5)
     for size in (0.0, 1e30):
