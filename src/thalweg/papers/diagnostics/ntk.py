@@ -90,6 +90,7 @@ def kernels_of_jacobians() -> None:
             for mode, expected in modes.items():
                 found = empirical_ntk(model, one, others, mode=mode, batch_size=size)
                 torch.testing.assert_close(found, expected)
+                assert not found.requires_grad, "the kernel keeps the graph it was made by"
 
 
 def spectrum_retyped() -> None:
