@@ -191,7 +191,7 @@ def correlation_of_few_places() -> None:
             assert torch.equal(found, torch.zeros_like(found))
         else:
             torch.testing.assert_close(found.abs(), torch.ones_like(found))
-            assert len(found.round().unique()) == 2
+            assert found.amin() < 0 < found.amax()
 
 
 def pixels_one_by_one() -> None:

@@ -71,10 +71,11 @@ def norms_and_margins_retyped() -> None:
 
 def edges_of_margins() -> None:
     """Take margins that are powers of two, beyond the last, and a norm of 1 or 0."""
-    net = nn.Sequential(nn.Linear(1, 2, bias=False)).double()
+    layer = nn.Linear(1, 2, bias=False).double()
+    net = nn.Sequential(layer)
     powers = [2.0**-j for j in range(4) for _ in range(100)]
     for weight, margins in ((1.0, powers), (1.0, [1.5 * 2.0**-60] * 400), (0.0, powers)):
-        net[0].weight.data = torch.tensor([[weight], [0.0]], dtype=torch.float64)
+        layer.weight.data = torch.tensor([[weight], [0.0]], dtype=torch.float64)
         inputs = torch.tensor(margins, dtype=torch.float64)[:, None]
         found = generalization_bounds(net, (inputs, torch.zeros(400).long()), samples=1)
         factor = 4 * 2 * (math.sqrt(2 * math.log(2)) + 1) * float(inputs.norm()) / 400
@@ -88,13 +89,14 @@ def edges_of_margins() -> None:
         assert math.isclose(found.bounds["norms"], every[0], rel_tol=1e-9)
         assert found.left_out == ()
     # No noise is small enough for the one net, and none does harm to the other.
-    net = nn.Sequential(nn.Linear(1, 2)).double()
+    layer = nn.Linear(1, 2).double()
+    net = nn.Sequential(layer)
     data = torch.ones(40, 1, dtype=torch.float64), torch.zeros(40).long()
     for p in net.parameters():
         p.data.zero_()
-    net[0].bias.data[0] = 1e-9
+    layer.bias.data[0] = 1e-9
     assert generalization_bounds(net, data, samples=40).flat_noise == 2.0**-9
-    net[0].bias.data[0] = 1e3
+    layer.bias.data[0] = 1e3
     found = generalization_bounds(net, data, samples=40, initial=net.state_dict())
     choices = math.log(20 / 0.05)
     drawn = 1 - math.exp(-choices / 40)
