@@ -148,3 +148,9 @@ def test_what_cannot_be_scored_is_refused():
         el2n_scores(nn.Linear(4, 3), (data[0], torch.rand(9)))
     with pytest.raises(ValueError, match="unfreeze"):
         grand_scores(nn.Linear(4, 3).requires_grad_(False), data)
+
+
+def test_scores_do_not_keep_the_graph_they_were_made_by():
+    torch.manual_seed(0)
+    scores = grand_scores(Functional(), (TOKENS, torch.arange(9) % 3))
+    assert not scores.requires_grad

@@ -124,3 +124,12 @@ def test_a_kernel_is_aligned_with_its_multiples_only(net, x):
 def test_what_makes_no_sense_is_refused(net, x, call, sentence):
     with pytest.raises(ValueError, match=sentence):
         call(net, x)
+
+
+def test_a_model_that_is_random_even_in_evaluation_mode_is_refused(x):
+    class Noisy(nn.Linear):
+        def forward(self, inputs):
+            return super().forward(inputs) + torch.rand(())
+
+    with pytest.raises(ValueError, match="random"):
+        empirical_ntk(Noisy(4, 2).to(x), x)

@@ -109,6 +109,7 @@ class GradientNorms:
         return norms
 
 
+@torch.no_grad()  # beyond torch.func's own: what it returns would keep the graph it comes from
 def sample_gradients(
     model: nn.Module, loss: Loss, parameters: Mapping[str, Tensor], batch: Batch
 ) -> dict[str, Tensor]:

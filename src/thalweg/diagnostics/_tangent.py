@@ -107,6 +107,7 @@ class Tangents:
                 made[layer] = [_dense(output.detach().new_full((output.shape[1], n, 1), torch.nan))]
         return made
 
+    @torch.no_grad()  # beyond torch.func's own: its slopes would keep the graph they come from
     def _jacobians(self, inputs: Any) -> list[Tensor]:
         """Return the derivatives by the remaining parameters, each (C, n, ...)."""
         if not self.rest:
@@ -163,7 +164,8 @@ def _inner(one: Factors, other: Factors, mode: Mode) -> Tensor:
 
 def _multiplied(side: Factors) -> Factors:
     """Write gradients out."""
-    return _dense(torch.einsum("ngsp,cngsq->cngpq", *side))
+    x, y = side
+    return _dense(x.mT @ y)
 
 
 def _dense(slopes: Tensor) -> Factors:

@@ -140,10 +140,15 @@ def generalization_bounds(
         (('norms', 'margins'), True)
 
     Paper: Fantastic Generalization Measures are Nowhere to be Found, 2023, arXiv 2309.13658.
-        Differs: the paper bounds what such measures can do, and gives none. Norms and margins
-        follow Size-Independent Sample Complexity of Neural Networks, 2017, arXiv 1712.06541, with
-        biases as weights of a constant input and the margin bound for classes of Foundations of
-        Machine Learning, 2018; PAC-Bayes is Maurer's, with the draws' own error bounded too.
+        Differs: the paper bounds what such measures can do, and gives none. F and the root are
+        Theorem 1 of Size-Independent Sample Complexity of Neural Networks, 2017, arXiv 1712.06541,
+        with biases as weights of a constant input; 4 K / g is Theorem 9.2 of Foundations of
+        Machine Learning, 2018, for the complexity on the sample and not its mean, hence 3 times
+        the last root and 2 / delta. Layers are scaled to norm 1 first, so that no choice of F is
+        paid for; that of g is, by delta / (j+1)(j+2). PAC-Bayes is Theorem 5 of A Note on the
+        PAC Bayesian Theorem, 2004, arXiv cs/0411099, for 10 noises; the error under noise, a mean
+        of `samples` draws, is bounded by the inverse of kl too, on one side, at ln(1 / delta') /
+        samples; the two share delta by halves, so that delta' = delta / 20.
     """
     check_data(data, batch_size)
     refuse_single_pass(data)
@@ -237,7 +242,7 @@ def _kl_inverse(share: float, budget: float) -> float:
 
     def excess(q: float) -> float:
         first = share * math.log(share / q) if share else 0.0
-        second = (1 - share) * math.log((1 - share) / (1 - q)) if share < 1 else 0.0
+        second = (1 - share) * math.log((1 - share) / (1 - q))
         return first + second - budget
 
     last = 1 - 1e-12

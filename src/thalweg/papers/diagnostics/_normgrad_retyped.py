@@ -178,6 +178,22 @@ def correlation_of_the_two_classes() -> None:
         assert found.to_dict()["mean"] == found.mean
 
 
+def correlation_of_few_places() -> None:
+    """Two places can only be in the same order or in the other; one place has no order."""
+    generator = torch.Generator().manual_seed(0)
+    for places in (2, 1):
+        small = nn.Sequential(nn.Conv2d(1, 3, 1), nn.Flatten(), nn.Linear(3 * places, 4)).double()
+        for p in small.parameters():
+            p.data.normal_(generator=generator)
+        image = torch.randn(12, 1, 1, places, dtype=torch.float64, generator=generator)
+        found = class_sensitivity(small, image, layers=["0"], batch_size=5).correlations
+        if places == 1:
+            assert torch.equal(found, torch.zeros_like(found))
+        else:
+            torch.testing.assert_close(found.abs(), torch.ones_like(found))
+            assert found.amin() < 0 < found.amax()
+
+
 def pixels_one_by_one() -> None:
     """Delete and insert them in a loop; equals in their order."""
     model, (pixels, target) = net(), images()

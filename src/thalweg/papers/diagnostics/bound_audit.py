@@ -69,6 +69,41 @@ def norms_and_margins_retyped() -> None:
         assert 0 < found.train_error < 1
 
 
+def edges_of_margins() -> None:
+    """Take margins that are powers of two, beyond the last, and a norm of 1 or 0."""
+    layer = nn.Linear(1, 2, bias=False).double()
+    net = nn.Sequential(layer)
+    powers = [2.0**-j for j in range(4) for _ in range(100)]
+    for weight, margins in ((1.0, powers), (1.0, [1.5 * 2.0**-60] * 400), (0.0, powers)):
+        layer.weight.data = torch.tensor([[weight], [0.0]], dtype=torch.float64)
+        inputs = torch.tensor(margins, dtype=torch.float64)[:, None]
+        found = generalization_bounds(net, (inputs, torch.zeros(400).long()), samples=1)
+        factor = 4 * 2 * (math.sqrt(2 * math.log(2)) + 1) * float(inputs.norm()) / 400
+        every = [
+            sum(m * weight <= 2.0**-j for m in margins) / 400
+            + 2.0**j * factor
+            + 3 * math.sqrt(math.log(2 * (j + 1) * (j + 2) / 0.05) / 800)
+            for j in range(60)
+        ]
+        assert math.isclose(found.bounds["margins"], min(every), rel_tol=1e-9)
+        assert math.isclose(found.bounds["norms"], every[0], rel_tol=1e-9)
+        assert found.left_out == ()
+    # No noise is small enough for the one net, and none does harm to the other.
+    layer = nn.Linear(1, 2).double()
+    net = nn.Sequential(layer)
+    data = torch.ones(40, 1, dtype=torch.float64), torch.zeros(40).long()
+    for p in net.parameters():
+        p.data.zero_()
+    layer.bias.data[0] = 1e-9
+    assert generalization_bounds(net, data, samples=40).flat_noise == 2.0**-9
+    layer.bias.data[0] = 1e3
+    found = generalization_bounds(net, data, samples=40, initial=net.state_dict())
+    choices = math.log(20 / 0.05)
+    drawn = 1 - math.exp(-choices / 40)
+    expected = _largest(drawn, (math.log(2 * math.sqrt(40)) + choices) / 40)
+    assert math.isclose(found.bounds["PAC-Bayes"], expected, abs_tol=1e-9)
+
+
 def pac_bayes_retyped() -> None:
     """Draw the same noise, count errors one by one, and bisect for the inverse of kl."""
     net, (inputs, target) = _small()
@@ -90,6 +125,7 @@ def pac_bayes_retyped() -> None:
             added = generalization_bounds(
                 _Added(net), [(given, target)], **{**settings, "initial": initial and named}
             )
+            assert added.left_out == ("norms", "margins")
             assert added.bounds == {k: found.bounds[k] for k in ("PAC-Bayes", "flatness")}
         weights = {name: p.detach().clone() for name, p in net.named_parameters()}
         origin = initial or {name: torch.zeros_like(p) for name, p in weights.items()}
@@ -148,6 +184,9 @@ def ranks_retyped() -> None:
         assert math.isclose(ranks[name], score / math.sqrt(ours * theirs))
     assert list(ranks) == sorted(ranks, key=lambda name: -ranks[name])
     assert rank_bounds([found[0]] * 3, [0.1, 0.2, 0.3]) == {"a": 0.0, "b": 0.0}
+    assert rank_bounds(found, torch.full((4,), 0.5)) == {"a": 0.0, "b": 0.0}
+    two = rank_bounds(found, [0.1, 0.1, 0.3, 0.3])  # excesses of a: 2.9, 1.7, 4.8, 4.0
+    assert math.isclose(two["a"], 4 / math.sqrt(6 * 4))
 
 
 def forced_error_is_attained() -> None:
@@ -263,6 +302,7 @@ PAPER = Paper(
     ),
     oracles=(
         norms_and_margins_retyped,
+        edges_of_margins,
         pac_bayes_retyped,
         ranks_retyped,
         forced_error_is_attained,

@@ -13,6 +13,7 @@ from thalweg.papers.diagnostics._normgrad_reading import passes, read_mistakes
 from thalweg.papers.diagnostics._normgrad_retyped import (
     a_step_is_taken_before_the_map,
     contributions_sum_to_the_gradient_of_an_identity_layer,
+    correlation_of_few_places,
     correlation_of_the_two_classes,
     every_cell_of_the_table,
     images,
@@ -36,6 +37,7 @@ _SCALED = (
     "Digits of 8 x 8 pixels at random places of 24 x 24 pixels of noise, and a net of three "
     "convolutions, in place of photographs and VGG or ResNet."
 )
+
 
 PAPER = Paper(
     id="normgrad",
@@ -62,6 +64,7 @@ PAPER = Paper(
         every_cell_of_the_table,
         a_step_is_taken_before_the_map,
         correlation_of_the_two_classes,
+        correlation_of_few_places,
         pixels_one_by_one,
     ),
     examples=(

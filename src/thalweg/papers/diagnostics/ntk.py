@@ -80,7 +80,9 @@ def kernels_of_jacobians() -> None:
             for n in (3, 2)
         )
         first, second = _jacobian(model, *one), _jacobian(model, *other)
-        for others, right, size in ((None, first, 2), (other, second, None)):
+        size, pairs = (1, 6) if frozen else (None, 1)
+        sides = (None, first, 2, 3), (other, second, size, pairs)
+        for others, right, size, pairs in sides:
             full = torch.einsum("ncp,mdp->nmcd", first, right)
             modes: dict[Mode, Tensor] = {
                 "full": full,
@@ -88,8 +90,16 @@ def kernels_of_jacobians() -> None:
                 "trace": full.diagonal(dim1=2, dim2=3).sum(2),
             }
             for mode, expected in modes.items():
-                found = empirical_ntk(model, one, others, mode=mode, batch_size=size)
+                told: list[tuple[int, int]] = []
+                found = empirical_ntk(
+                    *(model, one, others),
+                    mode=mode,
+                    batch_size=size,
+                    progress=lambda *step, told=told: told.append(step),
+                )
+                assert told == [(i, pairs) for i in range(1, pairs + 1)]
                 torch.testing.assert_close(found, expected)
+                assert not found.requires_grad, "the kernel keeps the graph it was made by"
 
 
 def spectrum_retyped() -> None:
@@ -128,6 +138,43 @@ def spectrum_retyped() -> None:
         assert math.isclose(found.condition, values[-1] / values[0], rel_tol=1e-6)
         assert math.isclose(found.max_lr, 18 / values[-1])
         assert found.rank == len(values)
+
+
+def samples_seen_twice_and_any_matrices() -> None:
+    """No share of the targets is learned along zeros; alignment needs no symmetry, and has blocks.
+
+    The two labels of a sample that occurs twice are learned as their mean.
+    """
+    generator = torch.Generator().manual_seed(4)
+    inputs, target = (
+        torch.randn(*shape, dtype=torch.float64, generator=generator) for shape in ((4, 3), (4, 1))
+    )
+    inputs[3] = inputs[0]
+    model = _seeded(nn.Linear(3, 1))
+    kernel = inputs @ inputs.T + 1
+    values, vectors = torch.linalg.eigh(kernel)
+    found = ntk_spectrum(model, (inputs, target))
+    expected = (vectors.T @ target).flip(0).flatten().square() / target.square().sum()
+    torch.testing.assert_close(found.target_shares[:3], expected[:3])
+    assert found.target_shares[3] == 0 < expected[3]
+    assert found.rank == 3
+    lazy = lazy_prediction(model, (inputs, target), times=[math.inf])
+    assert math.isclose(lazy.max_lr, 4 / values[-1])
+    means = torch.stack([(target[0] + target[3]) / 2, target[1], target[2]])
+    torch.testing.assert_close(lazy.outputs[0], means[[0, 1, 2, 0]])
+    one, other = (
+        torch.randn(3, 3, 2, 2, dtype=torch.float64, generator=generator) for _ in range(2)
+    )
+    flat = [
+        torch.stack([k[n, :, c].flatten() for n in range(3) for c in range(2)])
+        for k in (one, other)
+    ]
+    still = torch.eye(6).double() - 1 / 6
+    left, right = (still @ matrix @ still for matrix in flat)
+    aligned = float((left * right).sum() / left.norm() / right.norm())
+    assert math.isclose(kernel_alignment(one, other), aligned)
+    assert math.isclose(kernel_alignment(*flat), aligned)
+    assert kernel_alignment(torch.zeros(3, 3), torch.eye(3)) == 0
 
 
 def training_of_a_linear_model() -> None:
@@ -186,7 +233,12 @@ PAPER = Paper(
             needs=frozenset({"model", "run"}),
         ),
     ),
-    oracles=(kernels_of_jacobians, spectrum_retyped, training_of_a_linear_model),
+    oracles=(
+        kernels_of_jacobians,
+        spectrum_retyped,
+        samples_seen_twice_and_any_matrices,
+        training_of_a_linear_model,
+    ),
     examples=(
         Example(
             empirical_ntk,

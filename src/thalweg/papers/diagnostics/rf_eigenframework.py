@@ -134,6 +134,22 @@ def structure_of_samples() -> None:
         weighted = found.coefficients.T * found.eigenvalues.pow(power) @ found.coefficients
         torch.testing.assert_close(weighted, inner)
     torch.testing.assert_close(found.coefficients.square().sum(), target.square().sum() / 6)
+    known = fit_eigenstructure(kernel.clone().requires_grad_(), target.clone().requires_grad_())
+    assert not known.eigenvalues.requires_grad
+    assert not known.coefficients.requires_grad
+    # Rounding, which is told by the size of the kernel, is let through and cut off; no more is.
+    eps = torch.finfo(torch.float64).eps ** 0.5
+    for scale in (1e-6, 1.0, 1e6):
+        bent = scale * kernel
+        bent[0, 1] += 0.9 * eps * bent.max()
+        least = fit_eigenstructure(bent - 1e-9 * bent.max() * torch.eye(6), target).eigenvalues[-1]
+        assert least == 0
+        bent[0, 1] += 0.2 * eps * bent.max()
+        try:
+            fit_eigenstructure(bent, target)
+        except ValueError:
+            continue
+        raise AssertionError("a kernel that is not symmetric passed")
 
 
 PAPER = Paper(
