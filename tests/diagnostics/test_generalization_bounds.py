@@ -63,6 +63,11 @@ def test_arguments_that_do_not_fit_are_refused(data, settings, sentence):
         generalization_bounds(net(), data, **settings)
 
 
+def test_data_that_can_be_read_only_once_are_refused(data):
+    with pytest.raises(TypeError, match="read only once; give a list of batches"):
+        generalization_bounds(net(), iter([data]))
+
+
 def test_targets_that_are_no_classes_are_refused(data):
     with pytest.raises(ValueError, match="do not fit"):
         generalization_bounds(net(), (data[0], data[1].float()), samples=1)
