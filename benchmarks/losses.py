@@ -15,7 +15,7 @@ import torch
 from side_by_side import ratio, show, take_turns
 from torch import Tensor, nn
 
-from thalweg.losses import ALDRKL, LDRKL, CompSum, DecoupledMixup, ZLoss
+from thalweg.losses import ALDRKL, LDRKL, CompSum, CorrectnessAware, DecoupledMixup, ZLoss
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -31,6 +31,7 @@ def contenders(samples: int) -> dict[str, Loss]:
         "DecoupledMixup": DecoupledMixup(),
         "LDRKL": LDRKL(),
         "LDRKL, normalize=False": LDRKL(normalize=False),
+        "CorrectnessAware": CorrectnessAware(),
         "ALDRKL": partial(ALDRKL(samples), index=torch.arange(samples)),
     }
 

@@ -6,6 +6,7 @@ from typing import get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from thalweg.losses._base import Reduction
 
@@ -62,8 +63,10 @@ class CorrectnessAware(nn.Module):
         """Return the loss of scores against class indices, of the predictions where given."""
         _check(input, target, predicted)
         half = input.dtype in (torch.bfloat16, torch.float16)
-        confidence = (input.float() if half else input).softmax(1).amax(1)
-        predicted = input.argmax(1) if predicted is None else predicted
+        largest = input.argmax(1)
+        surprise = F.cross_entropy(input.float() if half else input, largest, reduction="none")
+        confidence = torch.exp(-surprise)  # the largest of softmax, without the others
+        predicted = largest if predicted is None else predicted
         right = (predicted == target).to(confidence.dtype)
         each = (confidence - right).square()
         if self.balanced:
