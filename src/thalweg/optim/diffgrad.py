@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
@@ -94,10 +93,6 @@ class DiffGrad(ElementwiseOptimizer):
             g = g + weight_decay * p
         average_(exp_avg, g, weight1)
         average_(exp_avg_sq, g * g, weight2)
-        change = previous_grad.sub_(g).abs_()
-        denominator = exp_avg_sq.sqrt().add_(eps)
-        if torch.compiler.is_compiling():  # where one division costs less than two
-            p.addcdiv_(exp_avg, denominator * (1 + torch.exp(-change)), value=-rate)
-        else:
-            p.addcdiv_(change.sigmoid_().mul_(exp_avg), denominator, value=-rate)
+        friction = previous_grad.sub_(g).abs_().sigmoid_()
+        p.addcdiv_(friction.mul_(exp_avg), exp_avg_sq.sqrt().add_(eps), value=-rate)
         previous_grad.copy_(g)

@@ -72,6 +72,19 @@ def the_probe_is_rademacher() -> None:
     assert (correlations - torch.eye(21)).abs().max() < 5 / math.sqrt(50), "the signs repeat"
 
 
+def the_probe_is_fair() -> None:
+    """Of (sum of x)^2 / 2 all of Hz is the sum of the signs; of what is linear all of it is 0."""
+    n = 90_000
+    curved = torch.zeros(n, dtype=torch.float64, requires_grad=True)
+    linear = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+    optimizer = AdaHessian([curved, linear], lr=1.0, betas=(0.0, 0.0), eps=1.0)
+    _step(optimizer, curved.sum().square() / 2 + curved.sum() + 3 * linear.sum())
+    sums = -1 / curved.detach() - 1
+    torch.testing.assert_close(sums, sums[:1].expand(n))
+    assert sums[0] < 5 * math.sqrt(n)
+    assert linear.item() == -3
+
+
 def kernels_are_averaged_over_space() -> None:
     """The magnitudes of a kernel's estimate are averaged over its dimensions after the second."""
     curvature = torch.arange(1.0, 37.0, dtype=torch.float64)
@@ -160,7 +173,12 @@ PAPER = Paper(
             exceptions=EXCEPTIONS,
         ),
     ),
-    oracles=(equations_retyped, the_probe_is_rademacher, kernels_are_averaged_over_space),
+    oracles=(
+        equations_retyped,
+        the_probe_is_rademacher,
+        the_probe_is_fair,
+        kernels_are_averaged_over_space,
+    ),
     claims=(
         RaceClaim(
             "beats-adam",
