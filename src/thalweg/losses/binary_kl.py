@@ -50,9 +50,9 @@ class BinaryKL(Distillation):
 
     def per_class(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Return each class's divergence."""
-        yes = teacher.sigmoid() * (F.logsigmoid(teacher) - F.logsigmoid(student))
-        no = (-teacher).sigmoid() * (F.logsigmoid(-teacher) - F.logsigmoid(-student))
-        return yes + no
+        # log(sigmoid(-x)) is log(sigmoid(x)) - x: yes and no take one logarithm together.
+        more = (-teacher).sigmoid() * (student - teacher)
+        return F.logsigmoid(teacher) - F.logsigmoid(student) + more
 
 
 class BinaryKLNorm(Distillation):
@@ -98,4 +98,4 @@ class BinaryKLNorm(Distillation):
     def per_class(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Return each class's divergence."""
         x = student - teacher
-        return -(F.logsigmoid(x) + F.logsigmoid(-x)) / 2 - math.log(2)
+        return x / 2 - F.logsigmoid(x) - math.log(2)
