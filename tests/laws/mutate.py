@@ -5,9 +5,10 @@
 A spot is a statement or an expression in a function of a file that defines something the paper
 provides, or that this is computed with: it is dropped, negated, frozen, or replaced by its
 neighbour. What several papers compute with is altered with the first of them, and what that does
-not notice is shown to the others. Nothing on disk changes: a forked process imports the altered
-module in place of the file. A survivor is either equivalent to the original, which
-`explained.toml` must say, or asks for a sharper oracle.
+not notice is shown to the others, then to the tests of its room. Nothing on disk changes: a forked
+process puts the altered code in place of the function's, and where nobody notices, imports the
+altered module in place of the file, as some of it may have run on import. A survivor is either
+equivalent to the original, which `explained.toml` must say, or asks for a sharper oracle.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import ast
 import contextlib
 import copy
 import functools
+import gc
 import importlib.abc
 import importlib.util
 import inspect
@@ -30,11 +32,14 @@ from importlib.machinery import ModuleSpec
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
+import pytest
+
 EXPLAINED = Path(__file__).with_name("explained.toml")
-CHEAP = 1.0  # seconds of work; a law that takes longer is not asked about a mutant
+CHEAP = 1.0  # seconds of work; a law or test that takes longer is not asked about a mutant
+ROOM = "the tests of its room"
 
 _PAIRS = [
     *((ast.Add, ast.Sub), (ast.Mult, ast.Div), (ast.Lt, ast.LtE), (ast.Gt, ast.GtE)),
@@ -63,10 +68,11 @@ NUMERIC = (ast.BinOp, ast.Call, ast.Name, ast.Attribute, ast.Subscript, ast.IfEx
 
 @dataclass(frozen=True)
 class Mutant:
-    """A module with one spot altered: what was there, what is there now."""
+    """A module with one spot of a function altered: what was there, what is there now."""
 
     module: str
     path: Path
+    function: str
     line: int
     before: str
     after: str
@@ -95,17 +101,18 @@ class Fate:
 def mutants(module: str, path: Path) -> Iterator[Mutant]:
     """Return every mutant of a module's functions."""
     tree = ast.parse(path.read_text())
-    for line, before, after in _altered(tree):
+    for function, line, before, after in _altered(tree):
         if code := _compiled(tree, path):
-            yield Mutant(module, path, line, before, after, code)
+            yield Mutant(module, path, function, line, before, after, code)
 
 
 def changes(path: Path) -> set[str]:
     """Return what the mutants of a file are called by, and those that do not compile."""
-    return {f"{before} -> {after}" for _, before, after in _altered(ast.parse(path.read_text()))}
+    altered = _altered(ast.parse(path.read_text()))
+    return {f"{before} -> {after}" for _, _, before, after in altered}
 
 
-def _altered(tree: ast.Module) -> Iterator[tuple[int, str, str]]:
+def _altered(tree: ast.Module) -> Iterator[tuple[str, int, str, str]]:
     """Alter one spot of a file after the other; while it is yielded the tree is so altered."""
     outermost = [
         node
@@ -134,7 +141,7 @@ def _altered(tree: ast.Module) -> Iterator[tuple[int, str, str]]:
                 after = "(dropped)" if isinstance(altered, ast.Pass) else _line(shown)
                 if (line, after) not in seen and after != before:
                     seen.add((line, after))
-                    yield line, before, after
+                    yield function.name, line, before, after
                 _set(holder, name, index, original)
 
 
@@ -290,6 +297,7 @@ def _relative(path: Path) -> Path:
 # Trials -------------------------------------------------------------------------------------
 
 Check = tuple[str, Callable[[], object]]
+Trial = Callable[[set[str]], Iterator[Check]]
 
 
 def checks(paper_module: str, cheap: set[str] | None = None) -> Iterator[Check]:
@@ -306,22 +314,70 @@ def checks(paper_module: str, cheap: set[str] | None = None) -> Iterator[Check]:
                 yield name, functools.partial(cases.obey, law, example)
 
 
-def survey(original: Mutant, trial: Callable[[], Iterator[Check]]) -> dict[str, float]:
-    """Return the seconds of every check that the unaltered module passes.
+class RoomTests:
+    """The tests of a module's room, as a plugin of pytest that times them.
 
-    What the checks import of others' is imported here too, once for all processes to come.
+    Args:
+        module: The module.
     """
-    passed: dict[str, float] = {}
 
-    def pass_all() -> Iterator[Check]:
-        for name, check in trial():
-            start = time.process_time()
-            with contextlib.suppress(Exception):
-                check()
-                passed[name] = time.process_time() - start
+    def __init__(self, module: str) -> None:
+        self.folder = Path(__file__).parents[1] / module.split(".")[1]
+        self.chosen: set[str] | None = None
+        self.seconds: dict[str, float] = {}
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Leave out what is not chosen."""
+        items[:] = [item for item in items if self.chosen is None or item.nodeid in self.chosen]
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep the seconds of a test that passes."""
+        if report.when == "call" and report.passed:
+            self.seconds[report.nodeid] = report.duration
+
+    def run(self, *options: str) -> int:
+        """Run the tests in this process and return pytest's exit code."""
+        alone = "-o", "addopts=", "-p", "no:xdist", "-p", "no:cacheprovider"
+        return pytest.main([*alone, *options, str(self.folder)], plugins=[self])
+
+    def measure(self) -> dict[str, float]:
+        """Return the seconds of every test that passes."""
+        self.run()
+        return self.seconds
+
+    def checks(self, cheap: set[str]) -> Iterator[Check]:
+        """Return the named tests as a single check."""
+
+        def pass_all() -> None:
+            self.chosen = cheap
+            assert self.run("-x") == 0
+
+        yield ROOM, pass_all
+
+
+def measure(paper_module: str) -> dict[str, float]:
+    """Return the seconds of every check of a paper that passes."""
+    passed: dict[str, float] = {}
+    for name, check in checks(paper_module):
+        start = time.process_time()
+        with contextlib.suppress(Exception):
+            check()
+            passed[name] = time.process_time() - start
+    return passed
+
+
+def survey(original: Mutant, measured: Callable[[], dict[str, float]]) -> dict[str, float]:
+    """Return what is measured where the unaltered module was imported anew.
+
+    What this imports of others' is imported here too, once for all processes to come.
+    """
+    seconds: dict[str, float] = {}
+
+    def once() -> Iterator[Check]:
+        seconds.update(measured())
         yield from ()
 
-    process, pipe = _start(original, pass_all, lambda _: (passed, set(sys.modules)))
+    process, pipe = _start(original, once, lambda _: (seconds, set(sys.modules)))
     seconds, loaded = pipe.recv()
     process.join()
     for name in sorted(loaded - set(sys.modules)):
@@ -368,6 +424,7 @@ def _start(
     mutant: Mutant, trial: Callable[[], Iterator[Check]], report: Callable[..., Any] = str
 ) -> tuple[BaseProcess, Connection]:
     _dependents(mutant.module)  # found once, here
+    _loaded_functions()
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_try, args=(mutant, trial, theirs, report), daemon=True)
@@ -389,9 +446,10 @@ def _try(
     warnings.simplefilter("ignore")
     name = "import"
     try:
-        _replace(mutant)
-        for name, check in trial():  # noqa: B007
-            check()
+        for put in (_graft, _replace):
+            if put(mutant):
+                for name, check in trial():  # noqa: B007
+                    check()
         name = ""
     except BaseException:
         pass
@@ -405,11 +463,52 @@ def _verdict(pipe: Connection) -> str | None:
         return "a crash of the interpreter"
 
 
-def _replace(mutant: Mutant) -> None:
+def _graft(mutant: Mutant) -> bool:
+    """Put altered code into the functions that are loaded; return False where that cannot be."""
+    pairs = [
+        (function, altered)
+        for altered in _codes(mutant.code)
+        if altered.co_name == mutant.function
+        for function in _loaded_functions().get(_place(altered), ())
+    ]
+    if not all(f.__code__.co_freevars == code.co_freevars for f, code in pairs):
+        return False
+    for function, altered in pairs:
+        function.__code__ = altered
+    for module in filter(_is_ours, sys.modules):
+        for value in vars(sys.modules[module]).values():
+            if hasattr(value, "cache_clear"):  # what was computed by the original
+                value.cache_clear()
+    return bool(pairs)
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    for part in code.co_consts:
+        if isinstance(part, CodeType):
+            yield part
+            yield from _codes(part)
+
+
+def _place(code: CodeType) -> tuple[str, int, str]:
+    return code.co_filename, code.co_firstlineno, code.co_qualname
+
+
+@functools.cache
+def _loaded_functions() -> dict[tuple[str, int, str], list[FunctionType]]:
+    """Return the project's functions by where they are written."""
+    found: dict[tuple[str, int, str], list[FunctionType]] = {}
+    for thing in gc.get_objects():
+        if type(thing) is FunctionType and _is_ours(thing.__module__ or ""):
+            found.setdefault(_place(thing.__code__), []).append(thing)
+    return found
+
+
+def _replace(mutant: Mutant) -> bool:
     """Forget the modules that import the mutant's, so that they are imported again around it."""
     for name in _dependents(mutant.module):
         sys.modules.pop(name, None)
     sys.meta_path.insert(0, _Finder(mutant))
+    return True
 
 
 def _is_ours(module: str) -> bool:
@@ -465,6 +564,7 @@ class Report:
 
     by_oracles: int
     by_laws: int
+    by_tests: int
     explained: list[Mutant]
     unexplained: list[Mutant]
     needless: list[str]  # explanations of what is caught, or is no mutant any more
@@ -473,6 +573,7 @@ class Report:
         counts = {
             "caught by oracles": self.by_oracles,
             "caught by laws": self.by_laws,
+            "caught by tests": self.by_tests,
             "explained": len(self.explained),
             "unexplained": len(self.unexplained),
         }
@@ -489,10 +590,12 @@ def judge(fates: Sequence[Fate], reasons: Mapping[str, str]) -> Report:
     """Sort fates by who caught the mutant, or whether there is a reason that nobody did."""
     killers = [fate.killer for fate in fates if fate.killer]
     by_laws = sum(" of example " in killer for killer in killers)
+    by_tests = killers.count(ROOM)
     survivors = sorted((fate.mutant for fate in fates if not fate.killer), key=lambda m: m.line)
     return Report(
-        by_oracles=len(killers) - by_laws,
+        by_oracles=len(killers) - by_laws - by_tests,
         by_laws=by_laws,
+        by_tests=by_tests,
         explained=[mutant for mutant in survivors if mutant.change in reasons],
         unexplained=[mutant for mutant in survivors if mutant.change not in reasons],
         needless=sorted(set(reasons) - {mutant.change for mutant in survivors}),
@@ -545,30 +648,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fates(paper_modules: Sequence[str], module: str, jobs: int) -> list[Fate]:
-    """Show a module's mutants to one paper after the other, until it is noticed."""
+    """Show a module's mutants to one paper after the other, then to the tests of their room."""
+    path = _path(module)
+    original = Mutant(module, path, "", 0, "", "", compile(path.read_text(), str(path), "exec"))
+    left = list(mutants(module, path))
     fates: list[Fate] = []
-    left = list(mutants(module, _path(module)))
+
+    def show(measured: Callable[[], dict[str, float]], trial: Trial) -> dict[str, float]:
+        nonlocal left, fates
+        seconds = survey(original, measured)
+        cheap = {name for name, spent in seconds.items() if spent < CHEAP}
+        limit = 20 + 10 * sum(seconds[name] for name in cheap)
+        tried = list(hunt(left, functools.partial(trial, cheap), jobs=jobs, limit=limit))
+        fates += [fate for fate in tried if fate.killer]
+        left = [fate.mutant for fate in tried if not fate.killer]
+        return seconds
+
     for name in paper_modules:
         if left:
-            tried = list(_fates_by(name, module, left, jobs))
-            fates += [fate for fate in tried if fate.killer]
-            left = [fate.mutant for fate in tried if not fate.killer]
+            seconds = show(functools.partial(measure, name), functools.partial(checks, name))
+            if broken := {oracle.__name__ for oracle in _paper(name).oracles} - set(seconds):
+                raise SystemExit(f"{name}: {', '.join(broken)} fails without any mutation")
+    room = RoomTests(module)
+    if left and room.folder.is_dir():
+        show(room.measure, room.checks)
     for mutant in left:
         print(f"  not noticed: {mutant}", file=sys.stderr, flush=True)
     return fates + [Fate(mutant, None) for mutant in left]
-
-
-def _fates_by(paper_module: str, module: str, found: Sequence[Mutant], jobs: int) -> Iterator[Fate]:
-    path = _path(module)
-    original = Mutant(module, path, 0, "", "", compile(path.read_text(), str(path), "exec"))
-    seconds = survey(original, functools.partial(checks, paper_module))
-    paper = _paper(paper_module)
-    if broken := {oracle.__name__ for oracle in paper.oracles} - set(seconds):
-        raise SystemExit(f"{paper.id}: {', '.join(broken)} fails without any mutation")
-    cheap = {name for name, spent in seconds.items() if spent < CHEAP}
-    limit = 20 + 10 * sum(spent for check, spent in seconds.items() if check in cheap)
-    trial = functools.partial(checks, paper_module, cheap)
-    return hunt(found, trial, jobs=jobs, limit=limit)
 
 
 def _path(module: str) -> Path:

@@ -69,6 +69,16 @@ def test_nothing_is_altered_outside_the_process(module):
     oracle()
 
 
+def test_altered_code_is_put_into_loaded_functions(module, monkeypatch):
+    halve = importlib.import_module("halving").halve
+    monkeypatch.setattr(halve, "__module__", "thalweg.halving")
+    mutate._loaded_functions.cache_clear()
+    mutant = next(m for m in mutate.mutants(*module) if m.after == "scaled = x * 1.0")
+    assert mutate._graft(mutant)
+    assert halve(3.0) == 3.0
+    mutate._loaded_functions.cache_clear()
+
+
 def test_a_mutant_that_hangs_is_killed(module):
     def waits():
         halve = importlib.import_module("halving").halve
@@ -79,14 +89,16 @@ def test_a_mutant_that_hangs_is_killed(module):
 
 
 def fate(line, killer):
-    return mutate.Fate(mutate.Mutant("m", Path("m.py"), line, f"x{line}", "y", None), killer)
+    return mutate.Fate(mutate.Mutant("m", Path("m.py"), "f", line, f"x{line}", "y", None), killer)
 
 
 def test_survivors_are_explained_or_not():
     fates = [fate(4, None), fate(3, "oracle"), fate(2, "law of example 0"), fate(1, None)]
+    fates.append(fate(6, mutate.ROOM))
     report = mutate.judge(fates, {"x1 -> y": "", "x2 -> y": "", "x5 -> y": ""})
     assert str(report).splitlines() == [
-        "4 mutants, 1 caught by oracles, 1 caught by laws, 1 explained, 1 unexplained",
+        "5 mutants, 1 caught by oracles, 1 caught by laws, 1 caught by tests, "
+        "1 explained, 1 unexplained",
         "  m.py:4: x4 -> y",
         "  explained, yet no survivor: x2 -> y",
         "  explained, yet no survivor: x5 -> y",
