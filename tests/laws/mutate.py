@@ -27,12 +27,12 @@ import time
 import tomllib
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.machinery import ModuleSpec
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from types import CodeType, FunctionType, ModuleType
+from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any
 
 import pytest
@@ -114,14 +114,8 @@ def changes(path: Path) -> set[str]:
 
 def _altered(tree: ast.Module) -> Iterator[tuple[str, int, str, str]]:
     """Alter one spot of a file after the other; while it is yielded the tree is so altered."""
-    outermost = [
-        node
-        for holder in (tree, *(node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)))
-        for node in holder.body
-        if isinstance(node, ast.FunctionDef) and not _is_talk(node)
-    ]
     as_written = functools.cache(_line)  # asked for nodes that are not altered at the time
-    for function in outermost:
+    for qualname, function in _functions(tree):
         seen: set[tuple[int, str]] = set()
         flags = {
             item.arg
@@ -141,8 +135,19 @@ def _altered(tree: ast.Module) -> Iterator[tuple[str, int, str, str]]:
                 after = "(dropped)" if isinstance(altered, ast.Pass) else _line(shown)
                 if (line, after) not in seen and after != before:
                     seen.add((line, after))
-                    yield function.name, line, before, after
+                    yield qualname, line, before, after
                 _set(holder, name, index, original)
+
+
+def _functions(
+    holder: ast.Module | ast.ClassDef, prefix: str = ""
+) -> Iterator[tuple[str, ast.FunctionDef]]:
+    """Return the functions and methods of a file by their qualified names; those inside not."""
+    for node in holder.body:
+        if isinstance(node, ast.ClassDef):
+            yield from _functions(node, f"{prefix}{node.name}.")
+        elif isinstance(node, ast.FunctionDef) and not _is_talk(node):
+            yield prefix + node.name, node
 
 
 def _compiled(tree: ast.Module, path: Path) -> CodeType | None:
@@ -297,100 +302,157 @@ def _relative(path: Path) -> Path:
 # Trials -------------------------------------------------------------------------------------
 
 Check = tuple[str, Callable[[], object]]
-Trial = Callable[[set[str]], Iterator[Check]]
+Trial = Callable[[Mutant], Iterator[Check]]
 
 
-def checks(paper_module: str, cheap: set[str] | None = None) -> Iterator[Check]:
+@dataclass(frozen=True)
+class Passed:
+    """What the unaltered module passes.
+
+    Args:
+        seconds: How long it takes.
+        functions: Which functions of the module it calls.
+    """
+
+    seconds: float
+    functions: frozenset[str]
+
+
+def checks(paper_module: str, names: set[str] | None = None) -> Iterator[Check]:
     """Return a paper's oracles, then the laws of its examples: all, or those named."""
+    for name, check in _all_checks(paper_module):
+        if names is None or name in names:
+            yield name, check
+
+
+def _all_checks(paper_module: str) -> Iterator[Check]:
     paper = _paper(paper_module)
     yield from ((oracle.__name__, oracle) for oracle in paper.oracles)
     cases = importlib.import_module("tests.laws.cases")
     processes = importlib.import_module("tests.laws.processes")
     for number, example in enumerate(paper.all_examples):
         for law in cases.Laws.of_interface(example.interface).of(example):
-            name = f"{law.__name__} of example {number}"
-            elsewhere = law in processes.LAWS  # in processes that import the file unaltered
-            if not elsewhere and (cheap is None or name in cheap):
+            if law not in processes.LAWS:  # in processes that import the file unaltered
+                name = f"{law.__name__} of example {number}"
                 yield name, functools.partial(cases.obey, law, example)
 
 
-class RoomTests:
-    """The tests of a module's room, as a plugin of pytest that times them.
-
-    Args:
-        module: The module.
-    """
-
-    def __init__(self, module: str) -> None:
-        self.folder = Path(__file__).parents[1] / module.split(".")[1]
-        self.chosen: set[str] | None = None
-        self.seconds: dict[str, float] = {}
-
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Leave out what is not chosen."""
-        items[:] = [item for item in items if self.chosen is None or item.nodeid in self.chosen]
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Keep the seconds of a test that passes."""
-        if report.when == "call" and report.passed:
-            self.seconds[report.nodeid] = report.duration
-
-    def run(self, *options: str) -> int:
-        """Run the tests in this process and return pytest's exit code."""
-        alone = "-o", "addopts=", "-p", "no:xdist", "-p", "no:cacheprovider"
-        return pytest.main([*alone, *options, str(self.folder)], plugins=[self])
-
-    def measure(self) -> dict[str, float]:
-        """Return the seconds of every test that passes."""
-        self.run()
-        return self.seconds
-
-    def checks(self, cheap: set[str]) -> Iterator[Check]:
-        """Return the named tests as a single check."""
-
-        def pass_all() -> None:
-            self.chosen = cheap
-            assert self.run("-x") == 0
-
-        yield ROOM, pass_all
-
-
-def measure(paper_module: str) -> dict[str, float]:
-    """Return the seconds of every check of a paper that passes."""
-    passed: dict[str, float] = {}
+def measure(paper_module: str, path: Path) -> dict[str, Passed]:
+    """Return those of a paper's checks that pass."""
+    passed: dict[str, Passed] = {}
     for name, check in checks(paper_module):
+        _forget_results()  # or only the first of them would call what they share
         start = time.process_time()
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(Exception), _watched(path) as functions:
             check()
-            passed[name] = time.process_time() - start
+            passed[name] = Passed(time.process_time() - start, frozenset(functions))
     return passed
 
 
-def survey(original: Mutant, measured: Callable[[], dict[str, float]]) -> dict[str, float]:
-    """Return what is measured where the unaltered module was imported anew.
+class RoomTests:
+    """The tests of a module's room, as a plugin of pytest.
 
-    What this imports of others' is imported here too, once for all processes to come.
+    Args:
+        module: The module.
+        path: Its file.
     """
-    seconds: dict[str, float] = {}
 
-    def once() -> Iterator[Check]:
-        seconds.update(measured())
+    def __init__(self, module: str, path: Path) -> None:
+        self.path = path
+        self.folder = Path(__file__).parents[1] / module.split(".")[1]
+        self.passed: dict[str, Passed] = {}
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        """Watch a test."""
+        start = time.process_time()
+        with _watched(self.path) as functions:
+            done = yield
+        self.passed[item.nodeid] = Passed(time.process_time() - start, frozenset(functions))
+        return done
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Break off where a test does not pass."""
+        assert report.passed or report.skipped
+
+    def measure(self) -> dict[str, Passed]:
+        """Return the tests that pass, each with all that its file calls: fixtures are shared."""
+        _run_pytest(str(self.folder), plugins=[self])
+        files: dict[str, set[str]] = {}
+        for name, one in self.passed.items():
+            files.setdefault(name.partition("::")[0], set()).update(one.functions)
+        return {
+            name: replace(one, functions=frozenset(files[name.partition("::")[0]]))
+            for name, one in self.passed.items()
+        }
+
+    def checks(self, names: set[str]) -> Iterator[Check]:
+        """Return the named tests as a single check."""
+
+        def pass_all() -> None:
+            assert _run_pytest("-x", *sorted(names)) == 0
+
+        if names:
+            yield ROOM, pass_all
+
+
+def _run_pytest(*arguments: str, plugins: Sequence[object] = ()) -> int:
+    """Run tests in this process and return pytest's exit code."""
+    alone = "-o", "addopts=", "-p", "no:xdist", "-p", "no:cacheprovider"
+    return pytest.main([*alone, *arguments], plugins=list(plugins))
+
+
+@contextlib.contextmanager
+def _watched(path: Path) -> Iterator[set[str]]:
+    """Collect the functions of a file that are called."""
+    called: set[str] = set()
+
+    def trace(frame: FrameType, event: str, argument: object) -> None:
+        if frame.f_code.co_filename == str(path):
+            called.add(frame.f_code.co_qualname.partition(".<locals>")[0])
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        yield called
+    finally:
+        sys.settrace(before)
+
+
+def survey(
+    original: Mutant, measured: Callable[[], dict[str, Passed]]
+) -> tuple[dict[str, Passed], frozenset[str]]:
+    """Return what passes where the unaltered module was imported anew, and what that calls.
+
+    What the checks import of others' is imported here too, once for all processes to come.
+    """
+    passed: dict[str, Passed] = {}
+    imported: set[str] = set()
+
+    def once(_: Mutant) -> Iterator[Check]:
+        with _watched(original.path) as called:
+            importlib.import_module(original.module)
+        imported.update(called)
+        passed.update(measured())
         yield from ()
 
-    process, pipe = _start(original, once, lambda _: (seconds, set(sys.modules)))
-    seconds, loaded = pipe.recv()
+    process, pipe = _start(
+        original, once, True, lambda _: (passed, frozenset(imported), set(sys.modules))
+    )
+    passed, functions, loaded = pipe.recv()
     process.join()
     for name in sorted(loaded - set(sys.modules)):
         if not _is_ours(name):
             with contextlib.suppress(Exception):
                 importlib.import_module(name)
-    return seconds
+    return passed, functions
 
 
 def hunt(
     found: Sequence[Mutant],
-    trial: Callable[[], Iterator[Check]],
+    trial: Trial,
     *,
+    imported: frozenset[str] = frozenset(),
     jobs: int = 1,
     limit: float = 60.0,
 ) -> Iterator[Fate]:
@@ -399,6 +461,7 @@ def hunt(
     Args:
         found: The mutants.
         trial: Called where the mutant is in place of the original; returns the checks.
+        imported: Functions that run on import: with one of them altered, this is done anew.
         jobs: Processes at a time.
         limit: Seconds a process may take.
 
@@ -409,7 +472,7 @@ def hunt(
     running: dict[Connection, tuple[Mutant, BaseProcess, float]] = {}
     while waiting or running:
         while waiting and len(running) < jobs:
-            process, pipe = _start(waiting[-1], trial)
+            process, pipe = _start(waiting[-1], trial, waiting[-1].function in imported)
             running[pipe] = waiting.pop(), process, time.monotonic() + limit
         ready = set(wait(running, timeout=0.2))
         for pipe, (mutant, process, deadline) in list(running.items()):
@@ -421,13 +484,13 @@ def hunt(
 
 
 def _start(
-    mutant: Mutant, trial: Callable[[], Iterator[Check]], report: Callable[..., Any] = str
+    mutant: Mutant, trial: Trial, anew: bool, report: Callable[..., Any] = str
 ) -> tuple[BaseProcess, Connection]:
     _dependents(mutant.module)  # found once, here
     _loaded_functions()
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_try, args=(mutant, trial, theirs, report), daemon=True)
+    process = context.Process(target=_try, args=(mutant, trial, anew, theirs, report), daemon=True)
     process.start()
     theirs.close()
     return process, ours
@@ -435,7 +498,8 @@ def _start(
 
 def _try(
     mutant: Mutant,
-    trial: Callable[[], Iterator[Check]],
+    trial: Trial,
+    anew: bool,
     answer: Connection,
     report: Callable[[str], Any],
 ) -> None:
@@ -446,10 +510,10 @@ def _try(
     warnings.simplefilter("ignore")
     name = "import"
     try:
-        for put in (_graft, _replace):
-            if put(mutant):
-                for name, check in trial():  # noqa: B007
-                    check()
+        if anew or not _graft(mutant):
+            _replace(mutant)
+        for name, check in trial(mutant):  # noqa: B007
+            check()
         name = ""
     except BaseException:
         pass
@@ -468,18 +532,23 @@ def _graft(mutant: Mutant) -> bool:
     pairs = [
         (function, altered)
         for altered in _codes(mutant.code)
-        if altered.co_name == mutant.function
+        if altered.co_qualname == mutant.function
         for function in _loaded_functions().get(_place(altered), ())
     ]
     if not all(f.__code__.co_freevars == code.co_freevars for f, code in pairs):
         return False
     for function, altered in pairs:
         function.__code__ = altered
+    _forget_results()
+    return bool(pairs)
+
+
+def _forget_results() -> None:
+    """Clear the caches of the project's functions."""
     for module in filter(_is_ours, sys.modules):
         for value in vars(sys.modules[module]).values():
-            if hasattr(value, "cache_clear"):  # what was computed by the original
+            if hasattr(value, "cache_clear"):
                 value.cache_clear()
-    return bool(pairs)
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:
@@ -503,12 +572,11 @@ def _loaded_functions() -> dict[tuple[str, int, str], list[FunctionType]]:
     return found
 
 
-def _replace(mutant: Mutant) -> bool:
+def _replace(mutant: Mutant) -> None:
     """Forget the modules that import the mutant's, so that they are imported again around it."""
     for name in _dependents(mutant.module):
         sys.modules.pop(name, None)
     sys.meta_path.insert(0, _Finder(mutant))
-    return True
 
 
 def _is_ours(module: str) -> bool:
@@ -654,24 +722,35 @@ def _fates(paper_modules: Sequence[str], module: str, jobs: int) -> list[Fate]:
     left = list(mutants(module, path))
     fates: list[Fate] = []
 
-    def show(measured: Callable[[], dict[str, float]], trial: Trial) -> dict[str, float]:
+    def show(
+        measured: Callable[[], dict[str, Passed]],
+        ask: Callable[[set[str]], Iterator[Check]],
+        always: set[str],
+    ) -> None:
         nonlocal left, fates
-        seconds = survey(original, measured)
-        cheap = {name for name, spent in seconds.items() if spent < CHEAP}
-        limit = 20 + 10 * sum(seconds[name] for name in cheap)
-        tried = list(hunt(left, functools.partial(trial, cheap), jobs=jobs, limit=limit))
+        passed, imported = survey(original, measured)
+        if broken := always - set(passed):
+            raise SystemExit(f"{', '.join(broken)} fails without any mutation")
+        cheap = {n: one for n, one in passed.items() if one.seconds < CHEAP or n in always}
+
+        def trial(mutant: Mutant) -> Iterator[Check]:
+            everything = mutant.function in imported
+            reached = {n for n, one in cheap.items() if mutant.function in one.functions}
+            return ask(set(cheap) if everything else reached)
+
+        limit = 20 + 10 * sum(one.seconds for one in cheap.values())
+        tried = list(hunt(left, trial, imported=imported, jobs=jobs, limit=limit))
         fates += [fate for fate in tried if fate.killer]
         left = [fate.mutant for fate in tried if not fate.killer]
-        return seconds
 
     for name in paper_modules:
         if left:
-            seconds = show(functools.partial(measure, name), functools.partial(checks, name))
-            if broken := {oracle.__name__ for oracle in _paper(name).oracles} - set(seconds):
-                raise SystemExit(f"{name}: {', '.join(broken)} fails without any mutation")
-    room = RoomTests(module)
+            oracles = {oracle.__name__ for oracle in _paper(name).oracles}
+            measured = functools.partial(measure, name, path)
+            show(measured, functools.partial(checks, name), oracles)
+    room = RoomTests(module, path)
     if left and room.folder.is_dir():
-        show(room.measure, room.checks)
+        show(room.measure, room.checks, set())
     for mutant in left:
         print(f"  not noticed: {mutant}", file=sys.stderr, flush=True)
     return fates + [Fate(mutant, None) for mutant in left]

@@ -40,7 +40,7 @@ def oracle():
 
 def hunt(module, *oracles, limit=60.0):
     found = list(mutate.mutants(*module))
-    fates = mutate.hunt(found, lambda: ((x.__name__, x) for x in oracles), jobs=2, limit=limit)
+    fates = mutate.hunt(found, lambda _: ((x.__name__, x) for x in oracles), jobs=2, limit=limit)
     return {fate.mutant.after: fate.killer for fate in fates}
 
 
