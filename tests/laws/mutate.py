@@ -26,7 +26,7 @@ import sys
 import time
 import tomllib
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.machinery import ModuleSpec
 from multiprocessing.connection import Connection, wait
@@ -38,6 +38,7 @@ from typing import Any
 import pytest
 
 EXPLAINED = Path(__file__).with_name("explained.toml")
+SOURCES = str(Path(str(importlib.util.find_spec("thalweg").origin)).parent)
 CHEAP = 1.0  # seconds of work; a law or test that takes longer is not asked about a mutant
 ROOM = "the tests of its room"
 
@@ -77,6 +78,11 @@ class Mutant:
     before: str
     after: str
     code: CodeType = field(repr=False)
+
+    @property
+    def altered(self) -> tuple[str, str]:
+        """Where the spot is: a file and the qualified name of a function in it."""
+        return str(self.path), self.function
 
     @property
     def change(self) -> str:
@@ -311,21 +317,15 @@ class Passed:
 
     Args:
         seconds: How long it takes.
-        functions: Which functions of the module it calls.
+        functions: The project's functions that it calls, as file and qualified name.
     """
 
     seconds: float
-    functions: frozenset[str]
+    functions: frozenset[tuple[str, str]]
 
 
-def checks(paper_module: str, names: set[str] | None = None) -> Iterator[Check]:
-    """Return a paper's oracles, then the laws of its examples: all, or those named."""
-    for name, check in _all_checks(paper_module):
-        if names is None or name in names:
-            yield name, check
-
-
-def _all_checks(paper_module: str) -> Iterator[Check]:
+def checks(paper_module: str) -> Iterator[Check]:
+    """Return a paper's oracles, then the laws of its examples."""
     paper = _paper(paper_module)
     yield from ((oracle.__name__, oracle) for oracle in paper.oracles)
     cases = importlib.import_module("tests.laws.cases")
@@ -337,48 +337,48 @@ def _all_checks(paper_module: str) -> Iterator[Check]:
                 yield name, functools.partial(cases.obey, law, example)
 
 
-def measure(paper_module: str, path: Path) -> dict[str, Passed]:
+def named_checks(paper_module: str, names: Sequence[str]) -> Iterator[Check]:
+    """Return some of a paper's checks, in the order of their names."""
+    found = dict(checks(paper_module))
+    yield from ((name, found[name]) for name in names)
+
+
+def measure(paper_module: str) -> dict[str, Passed]:
     """Return those of a paper's checks that pass."""
     passed: dict[str, Passed] = {}
     for name, check in checks(paper_module):
         _forget_results()  # or only the first of them would call what they share
         start = time.process_time()
-        with contextlib.suppress(Exception), _watched(path) as functions:
+        with contextlib.suppress(Exception), _watched() as functions:
             check()
             passed[name] = Passed(time.process_time() - start, frozenset(functions))
     return passed
 
 
 class RoomTests:
-    """The tests of a module's room, as a plugin of pytest.
+    """The tests of a room, as a plugin of pytest.
 
     Args:
-        module: The module.
-        path: Its file.
+        folder: Where they are.
     """
 
-    def __init__(self, module: str, path: Path) -> None:
-        self.path = path
-        self.folder = Path(__file__).parents[1] / module.split(".")[1]
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.passed: dict[str, Passed] = {}
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
         """Watch a test."""
         start = time.process_time()
-        with _watched(self.path) as functions:
+        with _watched() as functions:
             done = yield
         self.passed[item.nodeid] = Passed(time.process_time() - start, frozenset(functions))
         return done
 
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Break off where a test does not pass."""
-        assert report.passed or report.skipped
-
     def measure(self) -> dict[str, Passed]:
-        """Return the tests that pass, each with all that its file calls: fixtures are shared."""
-        _run_pytest(str(self.folder), plugins=[self])
-        files: dict[str, set[str]] = {}
+        """Return the tests, each with all that those of its file call: fixtures are shared."""
+        assert _run_pytest(str(self.folder), plugins=[self]) == 0, "a test fails unaltered"
+        files: dict[str, set[tuple[str, str]]] = {}
         for name, one in self.passed.items():
             files.setdefault(name.partition("::")[0], set()).update(one.functions)
         return {
@@ -386,14 +386,15 @@ class RoomTests:
             for name, one in self.passed.items()
         }
 
-    def checks(self, names: set[str]) -> Iterator[Check]:
-        """Return the named tests as a single check."""
 
-        def pass_all() -> None:
-            assert _run_pytest("-x", *sorted(names)) == 0
+def room_checks(names: Sequence[str]) -> Iterator[Check]:
+    """Return some tests as a single check."""
 
-        if names:
-            yield ROOM, pass_all
+    def pass_all() -> None:
+        assert _run_pytest("-x", *names) == 0
+
+    if names:
+        yield ROOM, pass_all
 
 
 def _run_pytest(*arguments: str, plugins: Sequence[object] = ()) -> int:
@@ -403,13 +404,14 @@ def _run_pytest(*arguments: str, plugins: Sequence[object] = ()) -> int:
 
 
 @contextlib.contextmanager
-def _watched(path: Path) -> Iterator[set[str]]:
-    """Collect the functions of a file that are called."""
-    called: set[str] = set()
+def _watched() -> Iterator[set[tuple[str, str]]]:
+    """Collect the project's functions that are called, as file and qualified name."""
+    called: set[tuple[str, str]] = set()
 
     def trace(frame: FrameType, event: str, argument: object) -> None:
-        if frame.f_code.co_filename == str(path):
-            called.add(frame.f_code.co_qualname.partition(".<locals>")[0])
+        code = frame.f_code
+        if code.co_filename.startswith(SOURCES):
+            called.add((code.co_filename, code.co_qualname.partition(".<locals>")[0]))
 
     before = sys.gettrace()
     sys.settrace(trace)
@@ -419,40 +421,35 @@ def _watched(path: Path) -> Iterator[set[str]]:
         sys.settrace(before)
 
 
-def survey(
-    original: Mutant, measured: Callable[[], dict[str, Passed]]
-) -> tuple[dict[str, Passed], frozenset[str]]:
-    """Return what passes where the unaltered module was imported anew, and what that calls.
+def survey(measured: Callable[[], dict[str, Passed]]) -> dict[str, Passed]:
+    """Return what is measured in another process.
 
-    What the checks import of others' is imported here too, once for all processes to come.
+    What this imports of others' is imported here too, once for all processes to come.
     """
-    passed: dict[str, Passed] = {}
-    imported: set[str] = set()
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe(duplex=False)
 
-    def once(_: Mutant) -> Iterator[Check]:
-        with _watched(original.path) as called:
-            importlib.import_module(original.module)
-        imported.update(called)
-        passed.update(measured())
-        yield from ()
+    def work() -> None:
+        _silence()
+        theirs.send((measured(), set(sys.modules)))
 
-    process, pipe = _start(
-        original, once, True, lambda _: (passed, frozenset(imported), set(sys.modules))
-    )
-    passed, functions, loaded = pipe.recv()
+    process = context.Process(target=work, daemon=True)
+    process.start()
+    theirs.close()
+    passed, loaded = ours.recv()
     process.join()
     for name in sorted(loaded - set(sys.modules)):
         if not _is_ours(name):
             with contextlib.suppress(Exception):
                 importlib.import_module(name)
-    return passed, functions
+    return passed
 
 
 def hunt(
     found: Sequence[Mutant],
     trial: Trial,
     *,
-    imported: frozenset[str] = frozenset(),
+    imported: Collection[tuple[str, str]] = (),
     jobs: int = 1,
     limit: float = 60.0,
 ) -> Iterator[Fate]:
@@ -472,7 +469,7 @@ def hunt(
     running: dict[Connection, tuple[Mutant, BaseProcess, float]] = {}
     while waiting or running:
         while waiting and len(running) < jobs:
-            process, pipe = _start(waiting[-1], trial, waiting[-1].function in imported)
+            process, pipe = _start(waiting[-1], trial, waiting[-1].altered in imported)
             running[pipe] = waiting.pop(), process, time.monotonic() + limit
         ready = set(wait(running, timeout=0.2))
         for pipe, (mutant, process, deadline) in list(running.items()):
@@ -483,14 +480,12 @@ def hunt(
                 del running[pipe]
 
 
-def _start(
-    mutant: Mutant, trial: Trial, anew: bool, report: Callable[..., Any] = str
-) -> tuple[BaseProcess, Connection]:
+def _start(mutant: Mutant, trial: Trial, anew: bool) -> tuple[BaseProcess, Connection]:
     _dependents(mutant.module)  # found once, here
     _loaded_functions()
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_try, args=(mutant, trial, anew, theirs, report), daemon=True)
+    process = context.Process(target=_try, args=(mutant, trial, anew, theirs), daemon=True)
     process.start()
     theirs.close()
     return process, ours
@@ -501,13 +496,9 @@ def _try(
     trial: Trial,
     anew: bool,
     answer: Connection,
-    report: Callable[[str], Any],
 ) -> None:
     """Report the first check that fails; an empty name where none does."""
-    with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), 1)
-        os.dup2(nowhere.fileno(), 2)
-    warnings.simplefilter("ignore")
+    _silence()
     name = "import"
     try:
         if anew or not _graft(mutant):
@@ -517,7 +508,14 @@ def _try(
         name = ""
     except BaseException:
         pass
-    answer.send(report(name))
+    answer.send(name)
+
+
+def _silence() -> None:
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+        os.dup2(nowhere.fileno(), 2)
+    warnings.simplefilter("ignore")
 
 
 def _verdict(pipe: Connection) -> str | None:
@@ -692,7 +690,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes at a time")
     options = parser.parse_args(arguments)
-    papers = _paper_modules()
+    with _watched() as imported:
+        papers = _paper_modules()
+        for paper_module in papers.values():  # the laws, too, before the processes fork
+            list(checks(paper_module))
     if unknown := set(options.ids) - set(papers):
         parser.error(f"no paper is called {', '.join(sorted(unknown))}")
     homes, chosen = _homes(papers), options.ids or list(papers)
@@ -700,57 +701,90 @@ def main(arguments: Sequence[str] | None = None) -> int:
         homes = {module: options.ids or homes[module] for module in options.module}
     else:
         homes = {module: users for module, users in homes.items() if users[0] in chosen}
-    for name in {name for users in homes.values() for name in users}:
-        list(checks(papers[name]))  # imports the laws once, before the processes fork
     reasons, unexplained = explanations(), 0
     for module, users in homes.items():
         if options.list:
             print(*mutants(module, _path(module)), sep="\n")
             continue
         start = time.monotonic()
-        fates = _fates([papers[name] for name in users], module, options.jobs)
+        fates = _fates([papers[name] for name in users], module, imported, options.jobs)
         report = judge(fates, reasons.get(module, {}))
         unexplained += len(report.unexplained)
         print(f"{users[0]}, {module}, {time.monotonic() - start:.0f} s: {report}", flush=True)
     return bool(unexplained)
 
 
-def _fates(paper_modules: Sequence[str], module: str, jobs: int) -> list[Fate]:
-    """Show a module's mutants to one paper after the other, then to the tests of their room."""
-    path = _path(module)
-    original = Mutant(module, path, "", 0, "", "", compile(path.read_text(), str(path), "exec"))
-    left = list(mutants(module, path))
-    fates: list[Fate] = []
+@dataclass
+class Hunters:
+    """Who may notice a mutant: a paper's oracles and laws, or the tests of a room.
 
-    def show(
-        measured: Callable[[], dict[str, Passed]],
-        ask: Callable[[set[str]], Iterator[Check]],
-        always: set[str],
-    ) -> None:
-        nonlocal left, fates
-        passed, imported = survey(original, measured)
-        if broken := always - set(passed):
+    Args:
+        passed: What they pass without it.
+        ask: Returns checks by name.
+        always: Those that are asked whatever they cost.
+    """
+
+    passed: dict[str, Passed]
+    ask: Callable[[Sequence[str]], Iterator[Check]]
+    always: set[str]
+
+    def __post_init__(self) -> None:
+        if broken := self.always - set(self.passed):
             raise SystemExit(f"{', '.join(broken)} fails without any mutation")
-        cheap = {n: one for n, one in passed.items() if one.seconds < CHEAP or n in always}
+        quick_first = sorted(self.passed, key=lambda name: self.passed[name].seconds)
+        self.cheap = [
+            name for name in quick_first if self.passed[name].seconds < CHEAP or name in self.always
+        ]
+
+    def try_on(
+        self, found: Sequence[Mutant], imported: Collection[tuple[str, str]], jobs: int
+    ) -> list[Fate]:
+        """Ask those that call a mutant's function: all, if it runs on import."""
 
         def trial(mutant: Mutant) -> Iterator[Check]:
-            everything = mutant.function in imported
-            reached = {n for n, one in cheap.items() if mutant.function in one.functions}
-            return ask(set(cheap) if everything else reached)
+            everything = mutant.altered in imported
+            calling = [n for n in self.cheap if mutant.altered in self.passed[n].functions]
+            return self.ask(self.cheap if everything else calling)
 
-        limit = 20 + 10 * sum(one.seconds for one in cheap.values())
-        tried = list(hunt(left, trial, imported=imported, jobs=jobs, limit=limit))
-        fates += [fate for fate in tried if fate.killer]
-        left = [fate.mutant for fate in tried if not fate.killer]
+        limit = 20 + 10 * sum(self.passed[name].seconds for name in self.cheap)
+        return list(hunt(found, trial, imported=imported, jobs=jobs, limit=limit))
 
-    for name in paper_modules:
-        if left:
-            oracles = {oracle.__name__ for oracle in _paper(name).oracles}
-            measured = functools.partial(measure, name, path)
-            show(measured, functools.partial(checks, name), oracles)
-    room = RoomTests(module, path)
-    if left and room.folder.is_dir():
-        show(room.measure, room.checks, set())
+
+@functools.cache
+def paper_hunters(paper_module: str) -> Hunters:
+    """Return a paper's oracles and laws."""
+    oracles = {oracle.__name__ for oracle in _paper(paper_module).oracles}
+    passed = survey(functools.partial(measure, paper_module))
+    return Hunters(passed, functools.partial(named_checks, paper_module), oracles)
+
+
+@functools.cache
+def room_hunters(room: str) -> Hunters | None:
+    """Return the tests of a room, if it has some."""
+    folder = Path(__file__).parents[1] / room
+    if not folder.is_dir():
+        return None
+    return Hunters(survey(RoomTests(folder).measure), room_checks, set())
+
+
+def _fates(
+    paper_modules: Sequence[str],
+    module: str,
+    imported: Collection[tuple[str, str]],
+    jobs: int,
+) -> list[Fate]:
+    """Show a module's mutants to one paper after the other, then to the tests of their room."""
+    left = list(mutants(module, _path(module)))
+    fates: list[Fate] = []
+    makers = [
+        *(functools.partial(paper_hunters, name) for name in paper_modules),
+        functools.partial(room_hunters, module.split(".")[1]),
+    ]
+    for make in makers:
+        if left and (hunters := make()):
+            tried = hunters.try_on(left, imported, jobs)
+            fates += [fate for fate in tried if fate.killer]
+            left = [fate.mutant for fate in tried if not fate.killer]
     for mutant in left:
         print(f"  not noticed: {mutant}", file=sys.stderr, flush=True)
     return fates + [Fate(mutant, None) for mutant in left]

@@ -222,6 +222,10 @@ def bad_data_is_refused(example, check):
     none = with_data(inputs, lambda x, y: [])
     for given, what in ((empty, "no samples"), (uneven, "targets too few"), (none, "no batches")):
         check.refuses(ValueError, lambda given=given: call(example, *given), what)
+    number = with_data(inputs, lambda x, y: 7)
+    check.refuses(TypeError, lambda: call(example, *number), "a number in place of data")
+    if "batch_size" in takes(example):
+        check.refuses(ValueError, lambda: call(example, *inputs, batch_size=0), "batch_size=0")
 
 
 @laws
