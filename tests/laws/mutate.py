@@ -20,8 +20,10 @@ import gc
 import importlib.abc
 import importlib.util
 import inspect
+import math
 import multiprocessing
 import os
+import signal
 import sys
 import time
 import tomllib
@@ -41,6 +43,7 @@ EXPLAINED = Path(__file__).with_name("explained.toml")
 SOURCES = str(Path(str(importlib.util.find_spec("thalweg").origin)).parent)
 CHEAP = 1.0  # seconds of work; a law or test that takes longer is not asked about a mutant
 ROOM = "the tests of its room"
+HANGS = "the clock: it hangs"
 
 _PAIRS = [
     *((ast.Add, ast.Sub), (ast.Mult, ast.Div), (ast.Lt, ast.LtE), (ast.Gt, ast.GtE)),
@@ -474,9 +477,9 @@ def hunt(
         ready = set(wait(running, timeout=0.2))
         for pipe, (mutant, process, deadline) in list(running.items()):
             if pipe in ready or time.monotonic() > deadline:
-                yield Fate(mutant, _verdict(pipe) if pipe in ready else "the clock: it hangs")
                 process.kill()
                 process.join()
+                yield Fate(mutant, _verdict(pipe, process) if pipe in ready else HANGS)
                 del running[pipe]
 
 
@@ -518,11 +521,11 @@ def _silence() -> None:
     warnings.simplefilter("ignore")
 
 
-def _verdict(pipe: Connection) -> str | None:
+def _verdict(pipe: Connection, process: BaseProcess) -> str | None:
     try:
         return pipe.recv() or None
     except EOFError:
-        return "a crash of the interpreter"
+        return HANGS if process.exitcode == -signal.SIGALRM else "a crash of the interpreter"
 
 
 def _graft(mutant: Mutant) -> bool:
@@ -741,13 +744,23 @@ class Hunters:
     ) -> list[Fate]:
         """Ask those that call a mutant's function: all, if it runs on import."""
 
+        total = sum(self.passed[name].seconds for name in self.cheap)
+
         def trial(mutant: Mutant) -> Iterator[Check]:
             everything = mutant.altered in imported
             calling = [n for n in self.cheap if mutant.altered in self.passed[n].functions]
-            return self.ask(self.cheap if everything else calling)
+            for name, check in self.ask(self.cheap if everything else calling):
+                seconds = self.passed[name].seconds if name in self.passed else total
+                yield name, functools.partial(_in_time, check, 5 + 10 * seconds)
 
-        limit = 20 + 10 * sum(self.passed[name].seconds for name in self.cheap)
-        return list(hunt(found, trial, imported=imported, jobs=jobs, limit=limit))
+        return list(hunt(found, trial, imported=imported, jobs=jobs, limit=600.0))
+
+
+def _in_time(check: Callable[[], object], limit: float) -> None:
+    """Make a check in the main thread of a process that is killed if it takes longer."""
+    signal.alarm(math.ceil(limit))
+    check()
+    signal.alarm(0)
 
 
 @functools.cache
