@@ -83,3 +83,45 @@ def test_the_verdict_says_what_is_proved_and_what_is_not():
     assert "says nothing about" in found.verdict
     with pytest.raises(ValueError, match="give at least 1, 1 and 2"):
         two_worlds(lambda *_: 0.0, lambda *_: nn.Linear(5, 2), torch.eye(5), n=0)
+
+
+def table(labels, seed):
+    model = nn.Linear(len(labels), 2, bias=False)
+    model.weight.data = nn.functional.one_hot(labels).T.float()
+    return model
+
+
+@pytest.mark.parametrize(("d", "n"), [(2, 1), (5, 1), (9, 3)])
+def test_a_third_of_the_pool_is_drawn(d, n):
+    seen = []
+
+    def estimate(model, sample):
+        seen.append(len(sample[0]))
+        return 0.0
+
+    found = two_worlds(estimate, table, torch.eye(d), trials=1)
+    assert seen == [n]
+    assert found.forced_error == pytest.approx((1 - 1 / d) ** n / 4)
+
+
+def test_the_worlds_differ_outside_of_the_sample_alone():
+    d, n, seeds, samples = 20, 6, [], []
+
+    def fit(labels, seed):
+        seeds.append(seed)
+        return table(torch.cat([labels[:15], 1 - labels[15:]]), seed)
+
+    def estimate(model, sample):
+        samples.append(sample[0].argmax(1))
+        return 0.25
+
+    found = two_worlds(estimate, fit, torch.eye(d), n=n, trials=1, seed=3)
+    generator = torch.Generator().manual_seed(3)
+    labels, other = torch.randint(2, (2, d), generator=generator)
+    chosen = torch.randint(d, (n,), generator=generator)
+    assert seeds == [int(torch.randint(2**31, (), generator=generator))]
+    assert torch.equal(samples[0], chosen)
+    labels[15:] = 1 - labels[15:]
+    wrong = sum(int(other[i] != labels[i]) for i in range(d) if i not in chosen.tolist())
+    assert found.truths.item() == wrong / d
+    assert found.train_errors.item() == 0.25

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from thalweg.diagnostics import gradient_phases, information_plane
+from thalweg.diagnostics import GradientPhases, gradient_phases, information_plane
 
 
 def net():
@@ -95,3 +95,29 @@ def test_a_run_is_measured_as_it_goes_and_is_not_disturbed():
         for a, b in zip(told, ends[2], strict=True)
         for p, q in zip(a, b, strict=True)
     )
+
+
+class Branched(nn.Module):
+    """A net one of whose layers has no part in the output."""
+
+    def __init__(self):
+        super().__init__()
+        self.used, self.unused = nn.Linear(3, 2), nn.Linear(3, 2)
+
+    def forward(self, x):
+        return self.used(x)
+
+
+def test_a_layer_without_part_in_the_loss_has_neither_signal_nor_noise():
+    found = gradient_phases([Branched()], data(), F.cross_entropy, minibatch=2)
+    assert found.parameters == ("used.weight", "unused.weight")
+    assert (found.mean[0, 0] > 0).item()
+    assert found.mean[0, 1] == found.deviation[0, 1] == 0
+    assert found.signal_to_noise[0, 1] == 0
+
+
+def test_a_signal_without_noise_is_a_large_number():
+    still = GradientPhases(
+        torch.tensor([0]), ("weight",), torch.tensor([[1e-3]]), torch.tensor([[0.0]])
+    )
+    assert 1e30 < still.signal_to_noise.item() < torch.inf

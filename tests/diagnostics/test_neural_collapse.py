@@ -90,3 +90,15 @@ def test_models_and_predictions_that_do_not_fit_are_refused(net, data):
 def test_what_has_no_geometry_is_refused(counts, decay):
     with pytest.raises(ValueError, match=r"give a positive|no one geometry"):
         predict_geometry(counts, weight_decay=decay, feature_decay=1e-3)
+
+
+def test_data_of_a_single_pass_are_refused(net, data):
+    with pytest.raises(TypeError, match="read only once"):
+        neural_collapse(net, iter([data]))
+
+
+def test_a_class_that_vanishes_in_the_predicted_geometry_has_no_scale(net, data):
+    vanishing = predict_geometry((100, 100, 100, 1), weight_decay=0.02, feature_decay=0.02)
+    assert vanishing.collapsed.tolist() == [False, False, False, True]
+    found = neural_collapse(net, data, predicted=vanishing)
+    assert all(math.isfinite(x) for x in found.distances.flatten().tolist())

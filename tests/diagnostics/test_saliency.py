@@ -69,3 +69,21 @@ def test_a_map_that_singles_nothing_out_is_one_everywhere():
     x, target = images()
     found = saliency(net(), x, target, method=("bias", "sum"), layers=["1"])
     assert torch.equal(found.maps, torch.ones(2, 5, 7))  # of the mean over the places
+
+
+class Branched(nn.Module):
+    """A net one of whose layers has no part in the scores."""
+
+    def __init__(self):
+        super().__init__()
+        self.used, self.unused = nn.Conv2d(1, 3, 1), nn.Conv2d(1, 2, 1)
+
+    def forward(self, x):
+        self.unused(x)
+        return self.used(x).mean((2, 3))
+
+
+def test_a_layer_without_part_in_the_scores_has_a_map_without_contrast():
+    x, target = images()
+    maps = saliency(Branched(), x, target, layers=["unused"])
+    assert maps.maps.isfinite().all()

@@ -1,6 +1,6 @@
 """Break a paper's method one spot at a time and list what its oracles and laws do not notice.
 
-    python -m tests.laws.mutate [ID ...] [--list] [--jobs N]
+    python -m tests.laws.mutate [ID ...] [--module M] [--new] [--list] [--jobs N]
 
 A spot is a statement or an expression in a function of a file that defines something the paper
 provides, or that this is computed with: it is dropped, negated, frozen, or replaced by its
@@ -691,6 +691,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--module", action="append", help="alter this module instead of the paper's own"
     )
+    parser.add_argument("--new", action="store_true", help="pass over what is explained")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes at a time")
     options = parser.parse_args(arguments)
     with _watched() as imported:
@@ -709,9 +710,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.list:
             print(*mutants(module, _path(module)), sep="\n")
             continue
-        start = time.monotonic()
-        fates = _fates([papers[name] for name in users], module, imported, options.jobs)
-        report = judge(fates, reasons.get(module, {}))
+        start, known = time.monotonic(), reasons.get(module, {})
+        found = [
+            mutant
+            for mutant in mutants(module, _path(module))
+            if not (options.new and mutant.change in known)
+        ]
+        fates = _fates([papers[name] for name in users], found, imported, options.jobs)
+        report = judge(fates, {} if options.new else known)
         unexplained += len(report.unexplained)
         print(f"{users[0]}, {module}, {time.monotonic() - start:.0f} s: {report}", flush=True)
     return bool(unexplained)
@@ -782,16 +788,16 @@ def room_hunters(room: str) -> Hunters | None:
 
 def _fates(
     paper_modules: Sequence[str],
-    module: str,
+    found: Sequence[Mutant],
     imported: Collection[tuple[str, str]],
     jobs: int,
 ) -> list[Fate]:
     """Show a module's mutants to one paper after the other, then to the tests of their room."""
-    left = list(mutants(module, _path(module)))
-    fates: list[Fate] = []
+    left, fates = found, list[Fate]()
+    rooms = {mutant.module.split(".")[1] for mutant in found}
     makers = [
         *(functools.partial(paper_hunters, name) for name in paper_modules),
-        functools.partial(room_hunters, module.split(".")[1]),
+        *(functools.partial(room_hunters, room) for room in rooms),
     ]
     for make in makers:
         if left and (hunters := make()):

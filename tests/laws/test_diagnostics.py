@@ -113,6 +113,9 @@ def the_result_is_frozen_and_can_be_shown(example, check):
     check(not missing, f"to_dict leaves out {sorted(missing)}")
     chart = json.loads(result.chart().to_json())
     check("vega-lite" in chart["$schema"], "chart() is no chart of altair's")
+    parts = vars(result).values()
+    graph = any(x.requires_grad for x in parts if isinstance(x, Tensor))
+    check(not graph, "its result holds the graph of what it was computed with")
     finite = all(x.isfinite().all() for x in floats(result))
     check(finite, "its result holds a number that is not finite")
 
