@@ -125,3 +125,15 @@ def test_the_worlds_differ_outside_of_the_sample_alone():
     wrong = sum(int(other[i] != labels[i]) for i in range(d) if i not in chosen.tolist())
     assert found.truths.item() == wrong / d
     assert found.train_errors.item() == 0.25
+
+
+def test_trainings_have_seeds_that_any_generator_takes():
+    seeds = []
+
+    def fit(labels, seed):
+        seeds.append(seed)
+        return table(labels, seed)
+
+    two_worlds(lambda *_: 0.0, fit, torch.eye(3), trials=20)
+    assert len(set(seeds)) == 20
+    assert max(seeds) < 2**31
