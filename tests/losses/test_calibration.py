@@ -46,6 +46,18 @@ def test_fitting_lowers_the_error_and_changes_no_prediction():
     assert reliability(calibrated.softmax(1), LABELS).ece < 0.6 * before
 
 
+def test_fitting_leaves_the_model_that_gave_the_scores_alone():
+    scale = torch.ones(1, requires_grad=True)
+    CorrectnessCalibrator().fit(scale * SCORES, scale * COPIES, LABELS, epochs=2)
+    assert scale.grad is None
+
+
+def test_halves_are_computed_in_single_precision():
+    halves = SCORES.bfloat16()
+    loss = CorrectnessAware(reduction="none")
+    assert torch.equal(loss(halves, LABELS), loss(halves.float(), LABELS).bfloat16())
+
+
 @pytest.mark.parametrize(
     ("call", "says"),
     [
@@ -55,6 +67,7 @@ def test_fitting_lowers_the_error_and_changes_no_prediction():
         (lambda: CorrectnessAware()(SCORES, LABELS, LABELS[1:]), "predicted has shape"),
         (lambda: CorrectnessCalibrator(0), "n_copies is 0"),
         (lambda: CorrectnessCalibrator(2)(SCORES, COPIES), r"and \(N, 2, C\)"),
+        (lambda: CorrectnessCalibrator()(SCORES[0], COPIES[0]), r"give scores \(N, C\)"),
         (lambda: CorrectnessCalibrator(top=6)(SCORES, COPIES), "there are 5 classes"),
         (lambda: reliability(SCORES, LABELS), "do not sum to 1"),
         (lambda: reliability(SCORES.softmax(1), LABELS[1:]), "probabilities have shape"),

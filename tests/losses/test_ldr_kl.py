@@ -118,3 +118,11 @@ def test_it_is_differentiated_twice_by_every_interface(normalize, soft):
     torch.testing.assert_close(hessian[0], curvature)
     each = torch.func.vmap(torch.func.grad(loss))(scores.detach(), target)
     torch.testing.assert_close(each / N, slope)
+
+
+@pytest.mark.parametrize("n_classes", [2, 2**18 + 1])
+def test_classes_may_be_two_or_very_many(n_classes):
+    loss, target = ALDRKL(3), torch.tensor([0, 1, 1])
+    scores = torch.zeros(3, n_classes)
+    assert loss(scores, target, torch.arange(3)).isfinite()
+    assert loss.temperature.unique().numel() == 1

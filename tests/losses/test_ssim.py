@@ -36,6 +36,8 @@ def test_small_images_are_refused_with_weights_that_do():
     assert 0 < MSSSIM()(*standard) < 1
     with pytest.raises(ValueError, match="weights of at most 4"):
         MSSSIM()(*images(1, 1, 176, 175))
+    with pytest.raises(ValueError, match="175 x 176 pixels"):
+        MSSSIM()(*images(1, 1, 175, 176))
 
 
 @pytest.mark.parametrize(

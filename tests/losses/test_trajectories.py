@@ -104,3 +104,11 @@ def test_what_does_not_fit_is_refused():
     setup = digits_mlp.problem().setup(0)
     with pytest.raises(RecipeError, match="remembers every sample"):
         saf()(replace(setup, batches=list(setup.batches)))
+
+
+def test_a_sample_that_was_never_seen_has_no_past():
+    for lag, epoch in ((1, 1), (2, 3), (3, 5)):
+        loss = SAF(6, 4, lag=lag, start=-1)
+        loss.set_epoch(epoch)
+        found = loss(SCORES[0], TARGET, INDEX)
+        assert found == torch.nn.functional.cross_entropy(SCORES[0], TARGET)
