@@ -1,6 +1,7 @@
 import math
 import os
 import random
+import signal
 import time
 from collections import Counter
 
@@ -145,6 +146,26 @@ def test_closing_gives_up_claims_that_an_interrupt_cut_short(path, monkeypatch, 
     assert stored == ({} if moment == "create_new_trial" else {"a": record()})
     assert claim(second) is not None
     second.close()
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_an_interrupt_waits_for_the_database_a_second_one_does_not(store, monkeypatch, times):
+    held = claim(store)
+    act = store._storage.set_trial_state_values
+
+    def be_interrupted_and_act(*arguments):
+        for _ in range(times):
+            signal.raise_signal(signal.SIGINT)
+        act(*arguments)
+
+    monkeypatch.setattr(store._storage, "set_trial_state_values", be_interrupted_and_act)
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        store.finish(held, record(), 1.0)
+    monkeypatch.undo()
+    assert signal.getsignal(signal.SIGINT) is handler
+    state = store._storage.get_trial(held).state
+    assert state == (TrialState.COMPLETE if times == 1 else TrialState.RUNNING)
 
 
 def test_closing_does_not_wait_for_what_an_interrupt_cut_short(path):

@@ -5,6 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from thalweg.losses import CompSum, DecoupledMixup, ZLoss
+from thalweg.losses._base import ClassificationLoss
 
 LOSSES = [CompSum, ZLoss, DecoupledMixup]
 WEIGHT = torch.tensor([0.5, 1.0, 2.0, 0.25, 3.0], dtype=torch.float64)
@@ -28,6 +29,35 @@ def test_without_its_term_decoupled_mixup_is_torchs_cross_entropy(weight, shape,
     soft = input.roll(1, 0).softmax(1)
     expected = F.cross_entropy(input, soft, weight=weight, reduction=reduction)
     torch.testing.assert_close(loss(input, soft), expected)
+
+
+class CrossEntropy(ClassificationLoss):
+    """Says what each class adds, and nothing else."""
+
+    def per_class(self, logits, shares):
+        assert logits.dtype in (torch.float32, torch.float64)
+        return -shares * logits.log_softmax(-1)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("shape", [(), (3,), (2, 4)])
+@pytest.mark.parametrize("weight", [None, WEIGHT])
+def test_what_each_class_adds_is_enough(weight, shape, reduction):
+    input, target = batch(*shape)
+    target[0] = -100
+    loss = CrossEntropy(weight, -100, reduction)
+    expected = F.cross_entropy(input, target, weight=weight, reduction=reduction)
+    torch.testing.assert_close(loss(input, target), expected)
+    soft = input.roll(1, 0).softmax(1)
+    expected = F.cross_entropy(input, soft, weight=weight, reduction=reduction)
+    torch.testing.assert_close(loss(input, soft), expected)
+
+
+def test_halves_are_computed_in_single_precision():
+    input, target = batch()
+    halves = input.bfloat16()
+    exact = F.cross_entropy(halves.float(), target, reduction="none")
+    assert torch.equal(CrossEntropy(None, -100, "none")(halves, target), exact.bfloat16())
 
 
 @pytest.mark.parametrize("loss", LOSSES)

@@ -76,3 +76,13 @@ def test_the_larger_its_range_the_less_a_difference_counts():
     x, y = images(1, 1, 16, 16)
     torch.testing.assert_close(SSIM(255)(255 * x, 255 * y), SSIM()(x, y))
     assert SSIM(2.0)(x, y) < SSIM()(x, y)
+
+
+def test_halves_are_computed_in_single_precision():
+    x, y = (image.bfloat16() for image in images(2, 3, 32, 40))
+    for loss in (SSIM(reduction="none"), MSSSIM(weights=(0.3, 0.7), reduction="none")):
+        assert torch.equal(loss(x, y), loss(x.float(), y.float()).bfloat16())
+
+
+def test_a_checkpoint_holds_no_window():
+    assert not SSIM().state_dict()

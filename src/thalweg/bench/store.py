@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+import signal
 import threading
 import time
 import uuid
@@ -9,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import optuna
@@ -275,12 +277,36 @@ class Kept:
 @contextmanager
 def _errors_are_sentences(name: str) -> Iterator[None]:
     try:
-        yield
+        with _interrupts_wait():
+            yield
     except StorageInternalError as error:
         raise StoreError(
             f"the store {name} no longer works ({_reason(error)}); the same call goes on "
             "from what it holds once it can be read and written again"
         ) from error
+
+
+@contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """A database's driver that is cut short by Ctrl-C complains; the second one does not wait."""
+    before = signal.getsignal(signal.SIGINT)
+    if not callable(before) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    waiting: list[tuple[int, FrameType | None]] = []
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        if waiting:
+            before(number, frame)
+        waiting.append((number, frame))
+
+    signal.signal(signal.SIGINT, hear)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if waiting:
+            before(*waiting[0])
 
 
 def _study(storage: RDBStorage, shelf: Shelf) -> Study:
@@ -318,7 +344,8 @@ def _open(url: URL, attempts: int = 10) -> RDBStorage:
     text = url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
     patience = _PATIENCE.get(url.get_backend_name(), {})
     try:
-        return RDBStorage(text, engine_kwargs={"pool_pre_ping": True, "connect_args": patience})
+        with _interrupts_wait():
+            return RDBStorage(text, engine_kwargs={"pool_pre_ping": True, "connect_args": patience})
     except Exception as error:
         made_elsewhere = isinstance(error, IntegrityError | ProgrammingError)
         if attempts and (made_elsewhere or "already exists" in str(error)):

@@ -45,6 +45,8 @@ class Measure:
                 self.restore(modes)
 
     def batches(self, data, batch_size):
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; give at least 1")
         if isinstance(data, tuple):
             if len(data[0]) != len(data[1]):
                 raise ValueError("inputs and targets differ in number: give one target a sample")
@@ -66,10 +68,13 @@ class Measure:
         parameters = [p for p in model.parameters() if p.requires_grad]
         n = sum(len(x) for x, _ in batches)
         value = sum(self.share(x, n, batches) * loss(model(x), y) for x, y in batches)
-        gradient = torch.cat([g.flatten() for g in torch.autograd.grad(value, parameters)])
+        gradient = self.gradient(value, parameters)
         generator = torch.Generator().manual_seed(seed)
         direction = torch.randn(len(gradient), generator=generator).to(gradient)
         return self.result(float(value.detach()), scale * (gradient @ direction)[None])
+
+    def gradient(self, value, parameters):
+        return torch.cat([g.flatten() for g in torch.autograd.grad(value, parameters)])
 
     def share(self, x, n, batches):
         return len(x) / n
@@ -167,6 +172,11 @@ class CutsTargets(Measure):
         return super().batches(data, batch_size)
 
 
+class TakesNoSamplesABatch(Measure):
+    def batches(self, data, batch_size):
+        return super().batches(data, max(batch_size, 1))
+
+
 @dataclasses.dataclass
 class Thawed:
     loss: float
@@ -186,6 +196,12 @@ class IsThawed(Measure):
 
 class HoldsTensors(Measure):
     result = TensorsInside
+
+
+class HoldsTheGraph(Measure):
+    def gradient(self, value, parameters):
+        slopes = torch.autograd.grad(value, parameters, create_graph=True)
+        return torch.cat([g.flatten() for g in slopes])
 
 
 def steepness(measure, model, data, loss, *, scale=1.0, batch_size=4, seed=0):
@@ -272,12 +288,19 @@ FAULTS = [
         "an iterator that ends",
     ),
     _fault("cuts-targets", CutsTargets, laws.bad_data_is_refused, "targets too few"),
+    _fault("no-samples-a-batch", TakesNoSamplesABatch, laws.bad_data_is_refused, "batch_size=0"),
     _fault("thawed", IsThawed, laws.the_result_is_frozen_and_can_be_shown, "is not frozen"),
     _fault(
         "tensors-in-its-dict",
         HoldsTensors,
         laws.the_result_is_frozen_and_can_be_shown,
         "not JSON serializable",
+    ),
+    _fault(
+        "holds-the-graph",
+        HoldsTheGraph,
+        laws.the_result_is_frozen_and_can_be_shown,
+        "holds the graph",
     ),
     _fault("dead-knob", Measure, calling.knobs_are_live, "scale has no effect", dead),
 ]
