@@ -118,3 +118,16 @@ def test_it_is_differentiated_twice_by_every_interface(normalize, soft):
     torch.testing.assert_close(hessian[0], curvature)
     each = torch.func.vmap(torch.func.grad(loss))(scores.detach(), target)
     torch.testing.assert_close(each / N, slope)
+
+
+def test_two_classes_will_do():
+    loss = ALDRKL(2)
+    assert loss(SCORES[0, :2, :2], TARGET[:2], torch.arange(2)).isfinite()
+
+
+def test_the_parts_of_a_batch_do_not_show(monkeypatch):
+    whole, parted = ALDRKL(N), ALDRKL(N)
+    visit(whole, 0, slice(0, N))
+    monkeypatch.setattr("thalweg.losses.aldr_kl._PART", 1)
+    visit(parted, 0, slice(0, N))
+    torch.testing.assert_close(parted.temperature, whole.temperature)

@@ -34,8 +34,9 @@ def test_small_images_are_refused_with_weights_that_do():
         MSSSIM(window_size=33)(x, y)
     standard = images(1, 1, 176, 176)
     assert 0 < MSSSIM()(*standard) < 1
-    with pytest.raises(ValueError, match="weights of at most 4"):
-        MSSSIM()(*images(1, 1, 176, 175))
+    for shape in ((176, 175), (175, 176)):
+        with pytest.raises(ValueError, match="weights of at most 4"):
+            MSSSIM()(*images(1, 1, *shape))
 
 
 @pytest.mark.parametrize(
@@ -74,3 +75,24 @@ def test_the_larger_its_range_the_less_a_difference_counts():
     x, y = images(1, 1, 16, 16)
     torch.testing.assert_close(SSIM(255)(255 * x, 255 * y), SSIM()(x, y))
     assert SSIM(2.0)(x, y) < SSIM()(x, y)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("build", [SSIM, lambda **x: MSSSIM(weights=(0.3, 0.7), **x)])
+def test_images_of_half_precision_are_compared_in_single(build, dtype):
+    x, y = images(2, 3, 24, 22, dtype=dtype)
+    loss = build(reduction="none")
+    assert torch.equal(loss(x, y), loss(x.float(), y.float()).to(dtype))
+
+
+def test_a_similarity_of_exactly_0_has_no_gradient():
+    x = torch.full((1, 1, 1, 1), 1.0, requires_grad=True)
+    value = MSSSIM(weights=(0.5,), window_size=1, k1=1.0)(x, torch.full((1, 1, 1, 1), -0.5))
+    value.backward()
+    assert value == 1
+    assert x.grad == 0
+
+
+def test_a_checkpoint_holds_nothing_of_them():
+    assert not SSIM().state_dict()
+    assert not MSSSIM().state_dict()

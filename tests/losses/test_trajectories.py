@@ -104,3 +104,24 @@ def test_what_does_not_fit_is_refused():
     setup = digits_mlp.problem().setup(0)
     with pytest.raises(RecipeError, match="remembers every sample"):
         saf()(replace(setup, batches=list(setup.batches)))
+
+
+@pytest.mark.parametrize("lag", [1, 2, 3])
+def test_a_sample_never_seen_is_compared_with_nothing(lag):
+    for epoch in range(3 * lag):
+        loss = SAF(6, 4, lag=lag, start=-1)
+        loss.set_epoch(epoch)
+        value = loss(SCORES[0], TARGET, INDEX)
+        assert value == torch.nn.functional.cross_entropy(SCORES[0], TARGET)
+
+
+def test_the_mode_is_that_of_the_loss_and_not_of_the_average():
+    loss = MESA(torch.nn.Linear(2, 4))
+    for mode in (False, True):
+        assert loss.train(mode).training is loss.criterion.training is mode
+        assert not loss.average.training
+
+
+def test_a_model_without_weights_has_an_average():
+    model = torch.nn.Identity()
+    MESA(model).update(model)

@@ -85,7 +85,7 @@ class SSIM(nn.Module):
         self._check(input, target)
         half = input.dtype in (torch.bfloat16, torch.float16)
         x, y = (image.float() if half else image for image in (input, target))
-        each = 1 - self._similarity(x, y).mean(1).to(input.dtype)
+        each = (1 - self._similarity(x, y).mean(1)).to(input.dtype)
         if self.reduction == "none":
             return each
         return each.mean() if self.reduction == "mean" else each.sum()
