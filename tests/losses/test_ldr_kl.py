@@ -126,3 +126,11 @@ def test_classes_may_be_two_or_very_many(n_classes):
     scores = torch.zeros(3, n_classes)
     assert loss(scores, target, torch.arange(3)).isfinite()
     assert loss.temperature.unique().numel() == 1
+
+
+def test_the_parts_of_a_batch_do_not_show(monkeypatch):
+    whole, parted = ALDRKL(N), ALDRKL(N)
+    visit(whole, 0, slice(0, N))
+    monkeypatch.setattr("thalweg.losses.aldr_kl._PART", 1)
+    visit(parted, 0, slice(0, N))
+    torch.testing.assert_close(parted.temperature, whole.temperature)

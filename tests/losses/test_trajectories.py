@@ -106,9 +106,22 @@ def test_what_does_not_fit_is_refused():
         saf()(replace(setup, batches=list(setup.batches)))
 
 
-def test_a_sample_that_was_never_seen_has_no_past():
-    for lag, epoch in ((1, 1), (2, 3), (3, 5)):
+@pytest.mark.parametrize("lag", [1, 2, 3])
+def test_a_sample_never_seen_is_compared_with_nothing(lag):
+    for epoch in range(3 * lag):
         loss = SAF(6, 4, lag=lag, start=-1)
         loss.set_epoch(epoch)
-        found = loss(SCORES[0], TARGET, INDEX)
-        assert found == torch.nn.functional.cross_entropy(SCORES[0], TARGET)
+        value = loss(SCORES[0], TARGET, INDEX)
+        assert value == torch.nn.functional.cross_entropy(SCORES[0], TARGET)
+
+
+def test_the_mode_is_that_of_the_loss_and_not_of_the_average():
+    loss = MESA(torch.nn.Linear(2, 4))
+    for mode in (False, True):
+        assert loss.train(mode).training is loss.criterion.training is mode
+        assert not loss.average.training
+
+
+def test_a_model_without_weights_has_an_average():
+    model = torch.nn.Identity()
+    MESA(model).update(model)

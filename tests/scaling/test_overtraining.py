@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from thalweg.scaling import OvertrainedLossLaw
+from thalweg.scaling import DownstreamErrorLaw, OvertrainedLossLaw
 
 SIZES = np.array([[1e7, 2e8], [1e8, 2e9], [2e8, 4e9], [4e8, 8e9], [1e7, 3e9]])
 LOSSES = 2 + 90 * (SIZES**-0.3).sum(1)
@@ -34,3 +34,10 @@ def test_it_is_asked_of_the_columns_it_was_fitted_to():
     law = OvertrainedLossLaw().fit(SIZES, LOSSES)
     with pytest.raises(ValueError, match="2 features"):
         law.predict(SIZES[:, :1])
+
+
+def test_the_downstream_law_is_asked_of_the_column_it_was_fitted_to():
+    losses = np.linspace(2, 5, 6)[:, None]
+    law = DownstreamErrorLaw(draws=1).fit(losses, 0.85 - 2 * np.exp(-0.7 * losses[:, 0]))
+    with pytest.raises(ValueError, match="2 features"):
+        law.predict(np.column_stack([losses, losses]))

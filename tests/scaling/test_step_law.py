@@ -43,3 +43,8 @@ def sweeps(**changes):
 def test_sweeps_that_show_no_law_are_refused(runs, settings, says):
     with pytest.raises(ValueError, match=says):
         fit_hyperparameter_law(runs, **settings)
+
+
+def test_the_published_law_says_its_schedule():
+    found = step_law(1e9, 1e11)
+    assert (found.warmup_steps, found.final_lr) == (2000, 1e-5)
