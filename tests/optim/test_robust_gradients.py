@@ -73,7 +73,6 @@ def test_every_evaluation_of_a_step_gets_the_same_past():
         assert torch.equal(last, seen[-1])
         assert ("rm3_before" in optimizer.state[p]) == (calls == 2)
 
-
 def test_a_median_of_sparse_gradients_is_refused():
     embedding = torch.nn.Embedding(4, 2, sparse=True)
     optimizer = RM3(torch.optim.SGD(embedding.parameters(), lr=1.0))
