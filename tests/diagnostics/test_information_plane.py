@@ -5,7 +5,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from thalweg.diagnostics import GradientPhases, gradient_phases, information_plane
+from thalweg.diagnostics import (
+    GradientPhases,
+    InformationPlane,
+    gradient_phases,
+    information_plane,
+)
 
 
 def net():
@@ -121,3 +126,39 @@ def test_a_signal_without_noise_is_a_large_number():
         torch.tensor([0]), ("weight",), torch.tensor([[1e-3]]), torch.tensor([[0.0]])
     )
     assert 1e30 < still.signal_to_noise.item() < torch.inf
+
+
+def test_an_activation_in_place_leaves_the_layer_before_it_as_measured():
+    linear = nn.Linear(3, 2)
+    kept, overwritten = (
+        information_plane([nn.Sequential(linear, nn.ReLU(inplace))], data(), layers=["0", "1"])
+        for inplace in (False, True)
+    )
+    assert torch.equal(kept.patterns, overwritten.patterns)
+    assert torch.equal(kept.input_information, overwritten.input_information)
+
+
+def test_data_that_can_be_read_once_are_refused():
+    with pytest.raises(TypeError, match="only once"):
+        information_plane([net()], iter([data()]))
+
+
+def test_a_layer_saturates_where_it_is_bounded_on_both_sides():
+    for module, saturates in ((nn.Tanh(), True), (nn.ReLU(), False), (nn.LogSigmoid(), False)):
+        assert information_plane([module], data(), layers=[""]).saturating == (saturates,)
+    assert information_plane([net()], data(), layers=["0", "1"]).saturating == (False, True)
+
+
+def test_compression_is_what_is_lost_since_the_highest():
+    found = InformationPlane(
+        steps=torch.arange(4),
+        layers=("0",),
+        estimators=("binning",),
+        input_information=torch.tensor([1.0, 2.5, 3.0, 2.75])[None, :, None],
+        target_information=torch.zeros(1, 4, 1),
+        patterns=torch.tensor([[2.0], [9.0], [10.0], [9.0]]),
+        n_samples=10,
+        saturating=(True,),
+    )
+    assert found.compression.tolist() == [[0.25]]
+    assert "1 of 4 measurements tell nearly all samples apart" in found.caveats[2]

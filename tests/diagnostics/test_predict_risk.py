@@ -24,6 +24,12 @@ def test_without_a_ridge_the_risk_peaks_where_features_equal_samples():
         predict_risk(VALUES, TARGETS, 64, 64, ridge=0.0)
 
 
+def test_a_ridge_lost_in_rounding_is_none():
+    for n in (3, 6, 8, 10):
+        nearly, without = (predict_risk(VALUES, TARGETS, n, ridge=x) for x in (1e-300, 0.0))
+        assert nearly.test == pytest.approx(without.test, rel=1e-9)
+
+
 def test_low_noise_and_slow_decay_ask_for_a_perfect_fit():
     quiet, loud = (optimal_ridge(VALUES, TARGETS, 100, noise=noise) for noise in (0.0, 1.0))
     assert quiet.fitting_ratio < 0.01 < 0.1 < loud.fitting_ratio

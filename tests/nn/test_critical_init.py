@@ -1,12 +1,15 @@
 """A start at criticality: what it refuses, and that theory foretells real nets."""
 
 import json
+import math
+from statistics import NormalDist
 
 import pytest
 import torch
 from torch import nn
 
 from thalweg.nn import critical_init_, depth_to_width_report, solve_criticality
+from thalweg.nn.criticality import GaussianMeans
 
 
 def perceptron(depth=8, width=24, activation=nn.Tanh):
@@ -19,6 +22,7 @@ def perceptron(depth=8, width=24, activation=nn.Tanh):
     [
         (lambda: solve_criticality(torch.sigmoid), "no critical point"),
         (lambda: solve_criticality(nn.Softplus()), "no critical point"),
+        (lambda: solve_criticality(lambda z: 1 + z**2 * (-(z**2)).exp()), "no critical point"),
         (lambda: solve_criticality(torch.sum), "each entry to one"),
         (lambda: solve_criticality(lambda z: (z > 0).double()), "no derivative"),
         (lambda: critical_init_(nn.Tanh()), "no linear or convolutional layer"),
@@ -62,3 +66,15 @@ def test_half_precision_and_the_chart():
     assert net[0].weight.dtype == torch.bfloat16
     chart = depth_to_width_report(net).chart()
     assert "vega-lite" in json.loads(chart.to_json())["$schema"]
+
+
+def test_a_module_with_weights_is_integrated_and_left_as_it_is():
+    activation = nn.PReLU(init=0.5)
+    assert solve_criticality(activation).weight_variance == pytest.approx(2 / (1 + 0.5**2))
+    assert activation.weight.dtype == torch.float32
+    assert activation.weight.grad is None
+
+
+def test_a_kink_costs_no_digits():
+    _, _, turn, _ = GaussianMeans(nn.ELU())(1.0)
+    assert turn == pytest.approx(0.5 + math.exp(2) * NormalDist().cdf(-2), rel=1e-13)

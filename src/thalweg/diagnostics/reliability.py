@@ -114,7 +114,7 @@ def reliability(probabilities: Tensor, target: Tensor, *, n_bins: int = 15) -> R
         )
     if n_bins < 1:
         raise ValueError(f"n_bins is {n_bins}; give at least 1")
-    p, target = probabilities.detach().double().cpu(), target.detach().cpu().long()
+    p, target = probabilities.detach().double().cpu(), target.cpu().long()
     if not ((p >= 0).all() and (p.sum(1) - 1).abs().max() < 1e-2):
         raise ValueError("rows of probabilities do not sum to 1; give the softmax of the scores")
     truth = F.one_hot(target, p.shape[1]).double()

@@ -166,4 +166,4 @@ def depth_to_width_report(
 
 
 def _mean_square(tensor: torch.Tensor) -> float:
-    return float(tensor.detach().double().square().mean())
+    return tensor.double().square().mean().item()
