@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from thalweg.data._measure import Data, check_data, device_of, measured, read, refuse_noise, rows
+from thalweg.data._measure import Data, check_data, device_of, measured, read
 from thalweg.diagnostics._tangent import outputs
 
 
@@ -18,7 +18,6 @@ def gathered(model: nn.Module, data: Data) -> tuple[Any, Tensor, Tensor]:
         raise ValueError("the data holds no batches; give at least one sample")
     inputs, target = (_joined(side) for side in zip(*batches, strict=True))
     with torch.no_grad(), measured([model]):
-        refuse_noise(model, rows(inputs, slice(1)))
         found = outputs(model, inputs).double()
     classes = found.shape[1]
     if classes > 1 and target.dim() == 1 and not target.is_floating_point():

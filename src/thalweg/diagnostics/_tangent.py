@@ -1,6 +1,6 @@
 """Inner products of the gradients of single samples' outputs, without the gradients."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -41,7 +41,8 @@ class Tangents:
 
     def __init__(self, model: nn.Module, inputs: Any) -> None:
         self.model = model
-        self.rest = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        every: Iterable[tuple[str, Tensor]] = model.named_parameters()
+        self.rest = {name: p for name, p in every if p.requires_grad}
         if not self.rest:
             raise ValueError("no parameter of the model requires a gradient; unfreeze some")
         owned = (
@@ -104,7 +105,7 @@ class Tangents:
             if seen and all(len(given) == g.shape[1] == n for given, g in seen):
                 made[layer] = _factors(layer, seen, self.layers[layer])
             else:  # not called, or its first dimension is not the sample
-                made[layer] = [_dense(output.detach().new_full((output.shape[1], n, 1), torch.nan))]
+                made[layer] = [_dense(output.new_full((output.shape[1], n, 1), torch.nan))]
         return made
 
     @torch.no_grad()  # beyond torch.func's own: its slopes would keep the graph they come from
@@ -112,7 +113,6 @@ class Tangents:
         """Return the derivatives by the remaining parameters, each (C, n, ...)."""
         if not self.rest:
             return []
-        fixed = {name: p.detach() for name, p in self.rest.items()}
 
         def slopes(parameters: dict[str, Tensor], sample: Any) -> list[dict[str, Tensor]]:
             output, pull, *_ = vjp(
@@ -121,8 +121,8 @@ class Tangents:
             # One output at a time: nested in one another, vmaps break on some layers, as on PReLU.
             return [pull(end)[0] for end in torch.eye(len(output)).to(output)]
 
-        each = vmap(slopes, (None, 0), randomness="different")(fixed, inputs)
-        return [torch.stack([of_one.pop(name) for of_one in each]) for name in fixed]
+        each = vmap(slopes, (None, 0), randomness="different")(self.rest, inputs)
+        return [torch.stack([of_one.pop(name) for of_one in each]) for name in self.rest]
 
 
 def outputs(model: nn.Module, inputs: Any) -> Tensor:
