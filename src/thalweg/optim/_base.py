@@ -188,7 +188,7 @@ class _Pack:
         self.sizes = [p.numel() for p in params]
         self.length = sum(self.sizes)
         self.alone = len(params) == 1 and self.length >= _PACK
-        if self.length < _PACK:
+        if not self.alone:
             self.length = _ALIGN * max(1, math.ceil(self.length / _ALIGN))
         self.shape = (self.length,) if self.plain else tuple(params[0].shape)
         self.rows: dict[int | str, tuple[Tensor, list[Tensor]]] = {}
