@@ -152,7 +152,7 @@ def iterate_bcd(
 
 
 def _least_subgradient(x: Tensor, g: Tensor, l1: float) -> Tensor:
-    return torch.where(x == 0, soft(g, l1), g + l1 * x.sign()) if l1 else g
+    return torch.where(x == 0, soft(g, l1), g + l1 * x.sign())
 
 
 def _line_search(
@@ -165,11 +165,11 @@ def _line_search(
 ) -> tuple[Tensor, int]:
     """Return a Newton step that descends, projected where a sign flips, and the trials made."""
     there, downhill = x[block], slope[block]
-    free = (there != 0) | (downhill != 0)
+    free = (there != 0) | (downhill != 0) | (problem.l1 == 0)
     bound = problem.bound(block) if update == "bound" else problem.hessian(memory, block)
     bound = torch.where(free[:, None] & free, bound, torch.eye(len(block)).to(bound))
     values, vectors = torch.linalg.eigh(bound)
-    newton = -(vectors @ (inverse(values) * (vectors.T @ downhill))) * free
+    newton = -(vectors @ (inverse(values) * (vectors.T @ downhill)))
     side = torch.where(there == 0, -downhill, there).sign()
     value = problem.value(memory, x)
     rounding = 10 * torch.finfo(x.dtype).eps * value.abs()
