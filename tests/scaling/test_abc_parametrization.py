@@ -54,6 +54,13 @@ def test_exponents_of_no_network_are_refused():
         classify([0], [0, 1], 0)
 
 
+def test_a_lone_embedding_is_the_input_layer():
+    model = nn.Sequential(nn.Embedding(4, 8), nn.Linear(8, 8), nn.Linear(8, 2))
+    groups = abc_parametrize(model, base_width=2, lr=1.0)
+    rates = {p: group["lr"] for group in groups for p in group["params"]}
+    assert [rates[layer.weight] for layer in model] == [4.0, 1.0, 0.25]
+
+
 def check(widths=(4, 8), steps=1, make=perceptron):
     data = torch.ones(5, 3), torch.zeros(5, 1)
 

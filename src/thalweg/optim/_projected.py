@@ -119,4 +119,4 @@ def _turned(matrix: Tensor) -> Tensor:
 
 def _stacked(tensors: list[Tensor]) -> Tensor:
     """Return tensors of one shape as one: copied, unless there is a single one."""
-    return tensors[0].detach()[None] if len(tensors) == 1 else torch.stack(tensors)
+    return tensors[0][None] if len(tensors) == 1 else torch.stack(tensors)
