@@ -30,12 +30,12 @@ def image_bars(born: Filtration, dying: Filtration, dimension: int) -> Bars:
     grid, n_axes = born.grid, len(born.grid.shape)
     if dimension == 0:
         edges = dying.tree
-        return Bars(_elder(_of_all(grid.corners[1], edges, grid.counts[:2]), born.order(0)), edges)
+        return Bars(_elder(_of_all(grid.corners[1], edges, grid.counts[0]), born.order(0)), edges)
     if dimension == n_axes - 1:
         walls, n_top = born.dual_tree, grid.counts[-1]
         ages = np.full((born.n_images, n_top + 1), np.iinfo(np.intp).min)
         ages[:, :-1] = -dying.order(n_axes).reshape(born.n_images, n_top)
-        tops = _elder(_of_all(grid.walls, walls, [n_top + 1, grid.counts[-2]]), ages.ravel())
+        tops = _elder(_of_all(grid.walls, walls, n_top + 1), ages.ravel())
         return Bars(walls, tops - tops // (n_top + 1))  # without the outsides between images
     return _reduced(born, dying)
 
@@ -95,15 +95,13 @@ def _reduced(born: Filtration, dying: Filtration) -> Bars:
     squares = np.flatnonzero(kills)
     squares = squares[np.argsort(dying.order(2)[squares])]
     edge_at = np.argsort(born.order(1))
-    place = np.empty_like(edge_at)
-    place[edge_at] = np.arange(len(edge_at))
-    sides = _of_all(grid.sides, squares, [n_edges, n_squares])
+    place = np.argsort(edge_at)
+    sides = _of_all(grid.sides, squares, n_edges)
     rows = np.where(bears[sides], place[sides], -1)
     columns: dict[int, set[int]] = {}
     pivots = []
     for row in rows.tolist():
         column = set(row)
-        column.discard(-1)
         pivot = max(column)
         while pivot in columns:
             column ^= columns[pivot]
@@ -113,7 +111,7 @@ def _reduced(born: Filtration, dying: Filtration) -> Bars:
     return Bars(edge_at[np.array(pivots, dtype=np.intp)], squares)
 
 
-def _of_all(table: Indices, cells: Indices, counts: list[int]) -> Indices:
-    """Look cells of all images up in a table for one; counts are of its values and its rows."""
-    image, cell = np.divmod(cells, counts[1])
-    return image[:, None] * counts[0] + table[cell]
+def _of_all(table: Indices, cells: Indices, n_values: int) -> Indices:
+    """Look cells of all images up in a table for one, whose values are less than so many."""
+    image, cell = np.divmod(cells, len(table))
+    return image[:, None] * n_values + table[cell]

@@ -21,7 +21,6 @@ class Grid:
     Attributes:
         counts: Of cells, by dimension.
         corners: Pixels of each cell, by dimension, (cells, 2^dimension).
-        kinds: Number of the set of axes each cell extends along, by dimension.
         walls: The two top cells on both sides of each cell one dimension lower; ``counts[-1]``
             stands for the outside.
         sides: The four edges of each square.
@@ -31,27 +30,25 @@ class Grid:
         self.shape, n_axes = shape, len(shape)
         axes = range(n_axes)
         pixels = np.arange(np.prod(shape)).reshape(shape)
-        self.counts, self.corners, self.kinds = [], [], []
+        self.counts, self.corners = [], []
         numbers: dict[tuple[int, ...], Indices] = {}
         for dimension in range(n_axes + 1):
-            start, corners, kinds = 0, [], []
-            for kind, along in enumerate(combinations(axes, dimension)):
+            start, corners = 0, []
+            for along in combinations(axes, dimension):
                 moved = [
                     _slices(pixels, dict(zip(along, end, strict=True))) for end in _ends(dimension)
                 ]
                 numbers[along] = start + np.arange(moved[0].size).reshape(moved[0].shape)
                 start += moved[0].size
-                corners.append(np.stack([corner.ravel() for corner in moved], -1))
-                kinds.append(np.full(moved[0].size, kind))
+                corners.append(np.stack([corner.ravel() for corner in moved], 1))
             self.counts.append(start)
             self.corners.append(np.concatenate(corners))
-            self.kinds.append(np.concatenate(kinds))
         top = numbers[tuple(axes)]
         walls = []
         for axis in reversed(axes):
             outside = [(int(a == axis),) * 2 for a in axes]
             padded = np.pad(top, outside, constant_values=self.counts[-1])
-            walls.append(np.stack([_slices(padded, {axis: end}).ravel() for end in (0, 1)], -1))
+            walls.append(np.stack([_slices(padded, {axis: end}).ravel() for end in (0, 1)], 1))
         self.walls = np.concatenate(walls)
         self.sides = np.concatenate(
             [
@@ -61,7 +58,7 @@ class Grid:
                         for one, other in (along, along[::-1])
                         for end in (0, 1)
                     ],
-                    -1,
+                    1,
                 )
                 for along in combinations(axes, 2)
             ]
@@ -94,17 +91,14 @@ class Filtration:
 
     def _ordered(self, dimension: int) -> tuple[Indices, Indices]:
         if dimension not in self._cells:
-            corners, kinds = self.grid.corners[dimension], self.grid.kinds[dimension]
+            corners = self.grid.corners[dimension]
+            n_cells, n_corners = corners.shape
             ranks = self.rank[:, corners]
             last = ranks.argmax(-1)
             rank = np.take_along_axis(ranks, last[..., None], -1)[..., 0]
-            n_kinds = kinds.max(initial=0) + 1
-            neighbours = 2**dimension * n_kinds
-            within = last * n_kinds + n_kinds - 1 - kinds
-            image = np.arange(self.n_images)[:, None]
-            n_pixels = self.grid.counts[0]
-            order = (image * n_pixels + rank) * neighbours + within
-            owner = image * n_pixels + corners[np.arange(len(corners)), last]
+            first = np.arange(self.n_images)[:, None] * self.grid.counts[0]
+            order = ((first + rank) * n_corners + last) * n_cells - np.arange(n_cells)
+            owner = first + corners[np.arange(n_cells), last]
             self._cells[dimension] = order.ravel(), owner.ravel()
         return self._cells[dimension]
 
@@ -130,7 +124,7 @@ class Filtration:
         image = np.arange(self.n_images)[:, None]
         graph = csr_array(
             (
-                rank.reshape(self.n_images, -1)[:, from_node].ravel(),
+                rank.reshape(self.n_images, len(ends))[:, from_node].ravel(),
                 (image * n_nodes + ends[from_node, 1]).ravel(),
                 np.append((image * len(ends) + starts).ravel(), len(weight)),
             ),

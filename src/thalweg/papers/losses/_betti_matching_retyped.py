@@ -106,10 +106,11 @@ def numbers_of_the_authors() -> None:
 def matrix_reduced() -> None:
     """Reduce one matrix of all cells, of images and of volumes; compare losses and gradients.
 
-    The ramps leave most of the work to union-find.
+    The narrowing wave leaves most of the work to union-find.
     """
-    ramp = torch.linspace(0, 1, 26, dtype=torch.float64).view(2, 13)
-    pairs = [images(4, 6), images(3, 3, 3), (ramp, ramp.flip(0, 1))]
+    ramp = torch.linspace(0, 1, 10, dtype=torch.float64)
+    wave = torch.stack((ramp, 2 - ramp), 1).view(1, 20) / 2
+    pairs = [images(4, 6), images(3, 3, 3), (wave, wave.flip(1))]
     pairs += [((3 * x).round() / 3, (3 * y).round() / 3) for x, y in pairs[:2]]
     filtrations: tuple[tuple[int, Filtration], ...] = ((-1, "superlevel"), (1, "sublevel"))
     comparisons: tuple[Comparison, ...] = ("union", "intersection")
