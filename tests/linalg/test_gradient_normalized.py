@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from thalweg.linalg import minimize_gns
-from thalweg.linalg._gradient_normalized import Layout, Point, _decrease, search
+from thalweg.linalg._gradient_normalized import SOLVED, Layout, Point, _decrease, search
 
 EPS = torch.finfo(torch.float64).eps
 
@@ -32,6 +32,13 @@ def test_a_damping_that_makes_the_hessian_singular_is_enlarged():
     found = search(start, 1.0, lambda step: Point(-1.5, numbers(0.5), torch.neg), 1)
     assert found.step.tolist() == [-1]
     assert (found.gamma, found.trials, found.products) == (1.0, 1, 1)
+
+
+def test_a_residual_of_just_the_tolerance_is_enough():
+    matrix = torch.tensor([[0.5, SOLVED], [SOLVED, 1.0]], dtype=torch.float64)
+    start = Point(1.0, numbers(1, 0), lambda v: matrix @ v)
+    found = search(start, 2.0, lambda step: Point(0.0, numbers(0, 0), torch.clone), 2)
+    assert found.products == 1
 
 
 @pytest.mark.parametrize(
