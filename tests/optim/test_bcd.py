@@ -12,6 +12,7 @@ from thalweg.optim import (
     bcd,
     iterate_bcd,
 )
+from thalweg.optim._blocks import _promises, inverse
 from thalweg.optim._forest import Elimination
 from thalweg.problems.coordinates import lattice, problem, regression
 
@@ -68,8 +69,8 @@ def test_what_is_kept_is_computed_afresh_at_times_alone(monkeypatch):
     monkeypatch.setitem(iterate_bcd.__globals__, "AFRESH", 3)
     problem = QuadraticObjective(COUPLED, numbers(1, 0))
     calls.clear()
-    list(islice(iterate_bcd(problem, numbers(0, 0), block_size=1), 8))
-    assert len(calls) == 3
+    list(islice(iterate_bcd(problem, numbers(0, 0), block_size=1), 11))
+    assert len(calls) == 1 + 3
 
 
 @pytest.mark.parametrize("start", [5.0, 2.177279, 2.1769])
@@ -111,6 +112,24 @@ def test_numbers_whose_squares_vanish_keep_their_sign():
     problem = QuadraticObjective(torch.ones(1, 1).double(), numbers(3e-170), l1=1e-170)
     after = first_step(problem, numbers(1e-170), update="bound")
     torch.testing.assert_close(after.value / 1e-170, numbers(2))
+
+
+def test_with_magnitudes_a_coordinate_promises_what_its_own_step_brings():
+    L, b, x = numbers(2, 3, 4, 5, 2), numbers(3, 0.5, -9, 8, 0.5), numbers(0, 2, 1, 1, 0)
+    problem = QuadraticObjective(L.diag(), b, l1=1.0)
+    lowest = -((b.abs() - 1).clamp(min=0) ** 2) / L  # twice the least value along each
+    promised = _promises(problem, "gsd", x, L * x - b)
+    torch.testing.assert_close(promised, L * x**2 - 2 * b * x + 2 * x.abs() - lowest)
+
+
+def test_eigenvalues_that_are_rounding_have_no_inverse():
+    eps = torch.finfo(torch.float64).eps
+    values = 1024 * numbers(-5 * eps, 0, 5 * eps, 20 * eps, 0.5, 1)
+    expected = numbers(0, 0, 0, 1 / (20 * eps), 2, 1) / 1024
+    assert torch.equal(inverse(values), expected)
+    assert torch.equal(
+        inverse(torch.stack([values, values / 4096])), expected * numbers(1, 4096)[:, None]
+    )
 
 
 def test_values_that_differ_by_rounding_are_one():
@@ -160,6 +179,15 @@ def test_a_path_of_uneven_weights_is_solved_in_one_step():
     problem = QuadraticObjective(Q.to_sparse(), numbers(5, 7, 6))
     after = first_step(problem, numbers(0, 0, 0), select="gs", update="tree")
     torch.testing.assert_close(after.value, numbers(1, 1, 1))
+
+
+def test_trees_nodes_alone_and_pairs_are_solved_in_one_step():
+    Q = numbers(3, 4, 2, 5, 6, 3, 7).diag()
+    for i, j, entry in ((0, 1, 1.5), (2, 3, -0.5), (3, 4, 2.0), (3, 5, 0.25)):
+        Q[i, j] = Q[j, i] = entry
+    problem = QuadraticObjective(Q.to_sparse(), numbers(1, 2, -3, 4, 5, -6, 7))
+    after = first_step(problem, torch.zeros_like(problem.b), select="gs", update="tree")
+    torch.testing.assert_close(after.value, torch.linalg.solve(Q, problem.b))
 
 
 def test_a_cycle_is_no_forest():

@@ -183,8 +183,6 @@ Products = Callable[[Sequence[Tensor]], Sequence[Tensor]]
 
 def _hessian_products(gradients: Sequence[Tensor], variables: Sequence[Tensor]) -> Products:
     curved = [i for i, g in enumerate(gradients) if g.requires_grad]  # the others are constant
-    if not curved:
-        return lambda v: [torch.zeros_like(part) for part in v]
     graphed = [gradients[i] for i in curved]
     return lambda v: torch.autograd.grad(
         graphed, variables, [v[i] for i in curved], retain_graph=True, materialize_grads=True
@@ -192,17 +190,17 @@ def _hessian_products(gradients: Sequence[Tensor], variables: Sequence[Tensor]) 
 
 
 def _gauss_newton_products(value: Tensor, output: Tensor, variables: Sequence[Tensor]) -> Products:
-    (slope,) = torch.autograd.grad(value, output, create_graph=True)
+    slope = torch.autograd.grad(value, output, create_graph=True)
+    curvature = _hessian_products(slope, [output])
     weight = torch.zeros_like(output, requires_grad=True)
     pulled = torch.autograd.grad(
         output, variables, weight, create_graph=True, materialize_grads=True
     )
 
     def products(v: Sequence[Tensor]) -> Sequence[Tensor]:
-        (pushed,) = torch.autograd.grad(pulled, weight, v, retain_graph=True)
-        (curved,) = torch.autograd.grad(slope, output, pushed, retain_graph=True)
+        pushed = torch.autograd.grad(pulled, weight, v, retain_graph=True)
         return torch.autograd.grad(
-            output, variables, curved, retain_graph=True, materialize_grads=True
+            output, variables, curvature(pushed), retain_graph=True, materialize_grads=True
         )
 
     return products
