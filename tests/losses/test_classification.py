@@ -53,6 +53,13 @@ def test_what_each_class_adds_is_enough(weight, shape, reduction):
     torch.testing.assert_close(loss(input, soft), expected)
 
 
+@pytest.mark.parametrize("weight", [None, WEIGHT])
+def test_a_sample_may_come_alone(weight):
+    input, target = batch()
+    expected = F.cross_entropy(input[1], target[1], weight=weight)
+    torch.testing.assert_close(CrossEntropy(weight, -100, "mean")(input[1], target[1]), expected)
+
+
 def test_halves_are_computed_in_single_precision():
     input, target = batch()
     halves = input.bfloat16()
