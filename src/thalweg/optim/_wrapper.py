@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
+from torch import Tensor
 from torch import distributed as dist
 from torch.optim import Optimizer
 
@@ -70,6 +72,43 @@ class Wrapper(Optimizer):
     def validate(self, group: dict[str, Any]) -> None:
         """Raise a ValueError with a sentence for a hyperparameter outside its range."""
         raise NotImplementedError
+
+    def _step_on(
+        self,
+        closure: Callable[[], Any] | None,
+        replace: Callable[[dict[Tensor, Tensor], Tensor | None], None],
+    ) -> tuple[Any, bool]:
+        """Make the inner optimizer's step on other gradients, which `p.grad` holds meanwhile.
+
+        Args:
+            closure: As `step` takes it.
+            replace: Puts the others in the place of the clean gradients, and those into a
+                dictionary; called with it and with the scale of the gradients, None for 1.
+
+        Returns:
+            What the inner optimizer's step returns, and whether the gradients were finite.
+        """
+        own = vars(self)
+        scaling: dict[str, Any] = {k: own[k] for k in ("grad_scale", "found_inf") if k in own}
+        clean: dict[Tensor, Tensor] = {}
+
+        def evaluate() -> Any:
+            loss = closure() if closure else None
+            with torch.enable_grad():
+                replace(clean, scaling.get("grad_scale"))
+            return loss
+
+        vars(self.base).update(scaling)  # a GradScaler's, for optimizers that unscale by themselves
+        try:
+            if closure is None:
+                evaluate()
+            result = self.base.step(evaluate if closure else None)
+        finally:
+            for name in scaling:
+                vars(self.base).pop(name, None)
+            for p, gradient in clean.items():
+                p.grad = gradient.detach() if gradient.requires_grad else gradient
+        return result, not scaling.get("found_inf")
 
     def _complete_groups(self) -> None:
         for group in self.param_groups:

@@ -92,33 +92,14 @@ class GradientNoise(Wrapper):
         Raises:
             RuntimeError: If a gradient is sparse.
         """
-        own = vars(self)
-        scaling: dict[str, Any] = {k: own[k] for k in ("grad_scale", "found_inf") if k in own}
-        clean: dict[Tensor, Tensor] = {}
-
-        def evaluate() -> Any:
-            loss = closure() if closure else None
-            self._add_noise(scaling.get("grad_scale"), clean)
-            return loss
-
-        vars(self.base).update(scaling)  # a GradScaler's, for optimizers that unscale by themselves
-        try:
-            if closure is None:
-                evaluate()
-            result = self.base.step(evaluate if closure else None)
-        finally:
-            for name in scaling:
-                vars(self.base).pop(name, None)
-            for p, grad in clean.items():
-                p.grad = grad.detach() if grad.requires_grad else grad
-        if not scaling.get("found_inf"):
+        result, finite = self._step_on(closure, self._add_noise)
+        if finite:
             for group in self.param_groups:
                 group["noise_step"] += 1
         return result
 
-    @torch.enable_grad()
-    def _add_noise(self, scale: Tensor | None, clean: dict[Tensor, Tensor]) -> None:
-        """Put noisy gradients in the place of the clean ones, which go into `clean`."""
+    def _add_noise(self, clean: dict[Tensor, Tensor], scale: Tensor | None) -> None:
+        """Put noisy gradients in the place of the clean ones."""
         generators: dict[Any, torch.Generator] = {}
         for group in self.param_groups:
             std = math.sqrt(group["noise_eta"] / (1 + group["noise_step"]) ** group["noise_gamma"])

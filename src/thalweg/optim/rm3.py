@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -69,47 +68,32 @@ class RM3(Wrapper):
         Raises:
             RuntimeError: If a gradient is sparse.
         """
-        own = vars(self)
-        scaling: dict[str, Any] = {k: own[k] for k in ("grad_scale", "found_inf") if k in own}
-        scale = 1.0 if scaling.get("grad_scale") is None else scaling["grad_scale"]
-        fresh: dict[Tensor, tuple[Tensor, Tensor]] = {}
+        fresh: dict[Tensor, Tensor] = {}
 
-        def evaluate() -> Any:
-            loss = closure() if closure else None
-            fresh.update(self._take_medians(scale))
-            return loss
+        def take_medians(clean: dict[Tensor, Tensor], scale: Tensor | None) -> None:
+            self._take_medians(clean, 1.0 if scale is None else scale, fresh)
 
-        vars(self.base).update(scaling)  # a GradScaler's, for optimizers that unscale by themselves
-        try:
-            if closure is None:
-                evaluate()
-            result = self.base.step(evaluate if closure else None)
-        finally:
-            for name in scaling:
-                vars(self.base).pop(name, None)
-            for p, (slope, _) in fresh.items():
-                p.grad = slope.detach() if slope.requires_grad else slope
-        if not scaling.get("found_inf"):
-            for p, (_, unscaled) in fresh.items():
+        result, finite = self._step_on(closure, take_medians)
+        if finite:
+            for p, unscaled in fresh.items():
                 state = self.state[p]
                 if "rm3_last" in state:
                     state["rm3_before"] = state["rm3_last"]
                 state["rm3_last"] = unscaled
         return result
 
-    @torch.enable_grad()
-    def _take_medians(self, scale: Any) -> dict[Tensor, tuple[Tensor, Tensor]]:
-        """Put medians in the place of the gradients, which are returned, and unscaled copies."""
-        fresh = {}
+    def _take_medians(
+        self, clean: dict[Tensor, Tensor], scale: Any, fresh: dict[Tensor, Tensor]
+    ) -> None:
+        """Put medians in place of the clean gradients; copies of those, unscaled, in `fresh`."""
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is None:
                     continue
                 refuse_sparse(self, p.grad)
-                fresh[p] = p.grad, p.grad.detach() / scale
+                clean[p], fresh[p] = p.grad, p.grad.detach() / scale
                 past = [self.state[p][k] * scale for k in _PAST if k in self.state.get(p, {})]
                 if len(past) == 1:
                     p.grad = (p.grad + past[0]) / 2
                 elif past:
                     p.grad = median(p.grad, *past)
-        return fresh
