@@ -3,6 +3,7 @@ import pytest
 import torch
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_wine
+from sklearn.exceptions import NotFittedError
 from sklearn.neural_network import MLPRegressor
 from sklearn.preprocessing import scale
 
@@ -143,3 +144,7 @@ def test_impossible_requests_are_refused():
             model.predict(X, n_units=n_units)
     with pytest.raises(ValueError, match="y holds one class alone, red: give two"):
         model.fit(X, np.full(len(X), "red"))
+    with pytest.raises(ValueError, match="expecting 13 features"):
+        model.fit(X, y).predict(X[:, 1:])
+    with pytest.raises(NotFittedError):
+        clone(model).predict(X)
