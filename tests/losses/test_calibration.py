@@ -1,17 +1,15 @@
-"""The correctness-aware loss, its calibrator, and the reliability they are graded by."""
+"""The correctness-aware loss, and the reliability that it is graded by."""
 
 import pytest
 import torch
 
 from thalweg.diagnostics import reliability
 from thalweg.losses import CorrectnessAware
-from thalweg.nn import CorrectnessCalibrator
 from thalweg.training.metrics import METRICS
 
 GENERATOR = torch.Generator().manual_seed(0)
 SCORES = 3 * torch.randn(300, 5, generator=GENERATOR)
 LABELS = torch.multinomial((SCORES / 3).softmax(1), 1, generator=GENERATOR).squeeze(1)
-COPIES = SCORES.unsqueeze(1) + torch.randn(300, 3, 5, generator=GENERATOR)
 
 
 def test_the_calibration_error_is_torchmetrics():
@@ -36,22 +34,6 @@ def test_what_is_reliable_has_no_error_and_a_chart():
     assert set(found.to_dict()) >= {"ece", "auroc", "count"}
 
 
-def test_fitting_lowers_the_error_and_changes_no_prediction():
-    before = reliability(SCORES.softmax(1), LABELS).ece
-    torch.manual_seed(0)
-    calibrator = CorrectnessCalibrator().fit(SCORES, COPIES, LABELS, epochs=200, lr=0.03)
-    calibrated = calibrator.transform(SCORES, COPIES)
-    assert torch.equal(calibrated.argmax(1), SCORES.argmax(1))
-    assert not calibrated.requires_grad
-    assert reliability(calibrated.softmax(1), LABELS).ece < 0.6 * before
-
-
-def test_fitting_leaves_the_model_that_gave_the_scores_alone():
-    scale = torch.ones(1, requires_grad=True)
-    CorrectnessCalibrator().fit(scale * SCORES, scale * COPIES, LABELS, epochs=2)
-    assert scale.grad is None
-
-
 def test_halves_are_computed_in_single_precision():
     halves = SCORES.bfloat16()
     loss = CorrectnessAware(reduction="none")
@@ -65,10 +47,6 @@ def test_halves_are_computed_in_single_precision():
         (lambda: CorrectnessAware()(SCORES[0], LABELS), "give real scores"),
         (lambda: CorrectnessAware()(SCORES, LABELS[1:]), "target has shape"),
         (lambda: CorrectnessAware()(SCORES, LABELS, LABELS[1:]), "predicted has shape"),
-        (lambda: CorrectnessCalibrator(0), "n_copies is 0"),
-        (lambda: CorrectnessCalibrator(2)(SCORES, COPIES), r"and \(N, 2, C\)"),
-        (lambda: CorrectnessCalibrator()(SCORES[0], COPIES[0]), r"give scores \(N, C\)"),
-        (lambda: CorrectnessCalibrator(top=6)(SCORES, COPIES), "there are 5 classes"),
         (lambda: reliability(SCORES, LABELS), "do not sum to 1"),
         (lambda: reliability(SCORES.softmax(1), LABELS[1:]), "probabilities have shape"),
         (lambda: reliability(SCORES.softmax(1), LABELS, n_bins=0), "n_bins is 0"),
