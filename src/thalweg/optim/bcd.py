@@ -152,7 +152,7 @@ def iterate_bcd(
 
 
 def _least_subgradient(x: Tensor, g: Tensor, l1: float) -> Tensor:
-    return torch.where(x == 0, soft(g, l1), g + l1 * x.sign())
+    return torch.where(x == 0, soft(g, l1), g + l1 * x.sign()) if l1 else g
 
 
 def _line_search(

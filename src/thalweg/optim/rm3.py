@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -69,11 +70,7 @@ class RM3(Wrapper):
             RuntimeError: If a gradient is sparse.
         """
         fresh: dict[Tensor, Tensor] = {}
-
-        def take_medians(clean: dict[Tensor, Tensor], scale: Tensor | None) -> None:
-            self._take_medians(clean, 1.0 if scale is None else scale, fresh)
-
-        result, finite = self._step_on(closure, take_medians)
+        result, finite = self._step_on(closure, partial(self._take_medians, fresh))
         if finite:
             for p, unscaled in fresh.items():
                 state = self.state[p]
@@ -83,16 +80,17 @@ class RM3(Wrapper):
         return result
 
     def _take_medians(
-        self, clean: dict[Tensor, Tensor], scale: Any, fresh: dict[Tensor, Tensor]
+        self, fresh: dict[Tensor, Tensor], clean: dict[Tensor, Tensor], scale: Tensor | None
     ) -> None:
         """Put medians in place of the clean gradients; copies of those, unscaled, in `fresh`."""
+        factor = 1.0 if scale is None else scale
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is None:
                     continue
                 refuse_sparse(self, p.grad)
-                clean[p], fresh[p] = p.grad, p.grad.detach() / scale
-                past = [self.state[p][k] * scale for k in _PAST if k in self.state.get(p, {})]
+                clean[p], fresh[p] = p.grad, p.grad.detach() / factor
+                past = [self.state[p][k] * factor for k in _PAST if k in self.state.get(p, {})]
                 if len(past) == 1:
                     p.grad = (p.grad + past[0]) / 2
                 elif past:
